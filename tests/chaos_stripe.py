@@ -1,10 +1,14 @@
-"""``make chaos-stripe``: Stripe's events in any order, repeated and at once; then with some of them lost.
+"""``make chaos-stripe``: Stripe's events in any order, repeated and at once; then with some of them lost; then meters.
 
 Stripe's side goes through a sequence of changes to many subscriptions. Each change makes an event, which arrives one to
 four times, each copy at a random moment between its making and the end, so that nearly everything arrives late and out
 of order while the sequence goes on. The copies go through real functions-framework processes and the real Firestore
 emulator, which ask the test server for the present state with the real stripe package. What counts is the difference
 between the plan that each user ends with and the plan of the last change in order.
+
+In the last part subscribers use models, and a share of all calls to Stripe is lost, half of them before Stripe looks at
+them and half before its answer arrives, while workers run each report twice. What counts is the difference between what
+Stripe's meter has and what the users' days say.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,6 +32,7 @@ from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore
 from firelaunch.testing.emulator import Emulator
 from firelaunch.testing.stripe import StripeServer
+from metered import Metered
 from shop import Shop
 from support import ROOT, served_function
 
@@ -237,6 +242,47 @@ def chaos(
     }
 
 
+def meters(
+    folder: Path,
+    store: DocumentStore,
+    requests: int,
+    users: int,
+    seed: int,
+    lost: float,
+    say: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Use models, report it over a line that loses calls, and compare; ``meter_difference`` is in micro-dollars."""
+    chance = random.Random(f"meters {seed}")  # noqa: S311
+    calls: Counter[str] = Counter()
+
+    def loses(_: str) -> Any:
+        what = chance.choice(("request", "answer")) if chance.random() < lost else None
+        calls[what or "through"] += 1
+        return what
+
+    with StripeServer() as stripe:
+        app = Metered(folder, store, stripe)
+        uids = [f"user-{number}" for number in range(users)]
+        for uid in uids:
+            app.subscribe(uid)
+        stripe.lost = loses
+        for number in range(requests):
+            app.use(chance.choice(uids), "Hello " * chance.randint(1, 40))
+            if number % 50 == 0:
+                app.deliver(hours=0.01, at_once=_AT_ONCE, twice=True)
+                say(number, requests)
+        app.deliver(hours=12, at_once=_AT_ONCE, twice=True)
+        say(requests, requests)
+        differences = [app.counted(uid) - app.cost(uid) for uid in uids]
+        return {
+            "meter_difference": sum(map(abs, differences)),
+            "metered_micro_usd": sum(app.cost(uid) for uid in uids),
+            "meter_events": len(stripe.account.meters.events),
+            "meter_calls": dict(calls),
+            "reports": dict(Counter(app.states())),
+        }
+
+
 def main() -> int:
     """Run it at length and write build/chaos-stripe.json.
 
@@ -252,11 +298,14 @@ def main() -> int:
         stack.callback(store.close)
         world = start(store, emulator, project, Path(scratch), stack)
         figures = chaos(world, events, subscriptions, seed, _bar)
+        metered = stack.enter_context(closing(emulator.store(f"{project}-meters")))
+        figures |= meters(Path(scratch), metered, events // 10, 20, seed, 0.05, _bar("meters"))
     target = ROOT / "build" / "chaos-stripe.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(figures, indent=2) + "\n")
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
-    return 1 if figures["differences"] or figures["differences_after_reconciliation"] else 0
+    counted = ("differences", "differences_after_reconciliation", "meter_difference")
+    return 1 if any(figures[name] for name in counted) else 0
 
 
 def _bar(what: str) -> Callable[[int, int], None]:

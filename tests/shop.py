@@ -39,6 +39,8 @@ class Shop:
     def __post_init__(self) -> None:
         self.stripe.account.prices |= {"price_pro", "price_team"}
         self.stripe.account.one_time["price_credit"] = 1_000
+        self.stripe.account.metered["price_usage"] = "ai_usage"
+        self.stripe.account.meters.names.add("ai_usage")
         self.payments = StripePayments(SecretStr(self.stripe.key), self.stripe.url)
         self.ledgers = {
             app: Ledger(ScopedStore(self.store, Scope(app)), self.payments, Scope(app)) for app in self.apps

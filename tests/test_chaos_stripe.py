@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from chaos_stripe import chaos, start
+from chaos_stripe import chaos, meters, start
 from firelaunch.store.base import DocumentStore
 from firelaunch.testing.emulator import Emulator
 
@@ -24,3 +24,13 @@ def test_whatever_order_events_come_in_and_whatever_is_lost_plans_end_as_stripe_
         assert outcomes["applied"] + outcomes["duplicate"] == part["deliveries"]
     assert figures["reconciliation"]["mended"] == figures["reconciliation"]["differences"] > 0
     assert figures["refused"] == {"forged signature": 400, "old timestamp": 400, "wrong app": 403}
+
+
+def test_what_stripes_meter_counts_is_what_the_ledger_has_though_calls_are_lost(
+    emulator_store: DocumentStore, tmp_path: Path
+) -> None:
+    figures = meters(tmp_path, emulator_store, 40, 4, 3, 0.3, lambda _done, _of: None)
+    assert (figures["meter_difference"], figures["meter_events"]) == (0, 40)
+    assert figures["metered_micro_usd"] > 0
+    assert figures["meter_calls"]["request"] > 0 < figures["meter_calls"]["answer"]
+    assert figures["reports"] == {"succeeded": 40}

@@ -176,19 +176,22 @@ class Offer:
     """What a checkout sells.
 
     Attributes:
-        price: the id of its price in Stripe.
+        price: the id of its price in Stripe; empty if only usage is paid for.
         credit_micro_usd: the credit that is sold; None if a subscription is.
+        usage_price: the id of a usage-based price that is subscribed to as well; empty for none.
     """
 
     price: str
     credit_micro_usd: int | None = None
+    usage_price: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """A webhook's event. It names an object, but does not hold the object's current state.
 
-    ``subscription`` and ``payment`` are the ids of what the event is about, if it is about one.
+    ``subscription`` and ``payment`` are the ids of what the event is about, if it is about one. ``notice`` says what is
+    wrong, if the event reports something that a person has to look at.
     ``created_at`` is precise to the second.
     """
 
@@ -198,6 +201,7 @@ class Event:
     owner: Owner
     subscription: str | None
     payment: str | None = None
+    notice: str = ""
 
 
 class Payments(Protocol):
@@ -233,6 +237,13 @@ class Payments(Protocol):
 
     def payment_events(self, since: datetime) -> Iterator[list[Event]]:
         """Yield the events about payments, 100 at a time. Stripe keeps events for thirty days."""
+
+    def report_usage(self, meter: str, customer: str, value: int, identifier: str, at: datetime) -> None:
+        """Report what a customer used. Nothing happens if Stripe has had an event with ``identifier`` in 24 hours.
+
+        Args:
+            meter: the event name of a meter.
+        """
 
     def create_checkout(
         self, owner: Scope, customer: str, offer: Offer, success_url: str, cancel_url: str, key: str | None

@@ -57,7 +57,7 @@ class Checkout:
         """
         payments = self._on()
         plan_settings = self.entitlements.plans.get(plan)
-        if plan_settings is None or not plan_settings.stripe_price:
+        if plan_settings is None or not (plan_settings.stripe_price or plan_settings.stripe_usage_price):
             raise BadRequest("plan: that plan is not for sale.")
         document = self.store.get(user.root)
         # Our copy may lag behind: of two checkouts in a row, the second one comes before the first one's event.
@@ -65,7 +65,8 @@ class Checkout:
             raise AlreadySubscribed(
                 f"There is a subscription already ({running.status}). Change or pay it in the billing portal."
             )
-        return self._page_of(payments, user, document, email, Offer(plan_settings.stripe_price), key)
+        offer = Offer(plan_settings.stripe_price, usage_price=plan_settings.stripe_usage_price)
+        return self._page_of(payments, user, document, email, offer, key)
 
     def top_up(self, user: Scope, email: str | None, name: str, key: str | None) -> str:
         """Return the address of a page where ``user`` buys the credit of a top-up.

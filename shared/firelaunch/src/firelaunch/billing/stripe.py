@@ -42,6 +42,9 @@ _RETRIES = 2
 _CREDIT = "credit_micro_usd"
 """The key of a payment's metadata for the credit that it buys, as it was offered when the checkout began."""
 
+_SEEN = "duplicate_meter_event"
+"""The code of Stripe's refusal of a meter's event whose identifier it has had (https://docs.stripe.com/error-codes)."""
+
 _PAGE = 100
 """The most items that Stripe lists at a time (https://docs.stripe.com/api/pagination)."""
 
@@ -166,6 +169,21 @@ class StripePayments:
                 return
             after = {"starting_after": events[-1].id}
 
+    def report_usage(self, meter: str, customer: str, value: int, identifier: str, at: datetime) -> None:
+        """Report usage to a meter. See :class:`~firelaunch.billing.base.Payments`."""
+        parameters: Any = {
+            "event_name": meter,
+            "payload": {"stripe_customer_id": customer, "value": str(value)},
+            "identifier": identifier,
+            "timestamp": int(at.timestamp()),
+        }
+        with _translated():
+            try:
+                self._client.v1.billing.meter_events.create(parameters, {"idempotency_key": f"meter-{identifier}"})
+            except _refusal() as error:
+                if error.code != _SEEN:
+                    raise
+
     def create_checkout(
         self, owner: Scope, customer: str, offer: Offer, success_url: str, cancel_url: str, key: str | None
     ) -> str:
@@ -173,7 +191,7 @@ class StripePayments:
         parameters: Any = {
             "customer": customer,
             "client_reference_id": owner.uid,
-            "line_items": [{"price": offer.price, "quantity": 1}],
+            "line_items": _items(offer),
             "success_url": success_url,
             "cancel_url": cancel_url,
             **_terms(owner, offer),
@@ -224,6 +242,12 @@ class StripeWebhooks:
             raise BadRequest("The body is no event.", reason=type(error).__name__) from None
 
 
+def _items(offer: Offer) -> list[dict[str, Any]]:
+    fixed = [{"price": offer.price, "quantity": 1}] if offer.price else []
+    # A usage-based price has no quantity: its meter has.
+    return [*fixed, *([{"price": offer.usage_price}] if offer.usage_price else [])]
+
+
 def _terms(owner: Scope, offer: Offer) -> dict[str, Any]:
     """Return the parameters that tell a subscription from a purchase.
 
@@ -244,6 +268,8 @@ def _metadata(owner: Scope) -> dict[str, str]:
 
 
 def _event(data: dict[str, Any]) -> Event:
+    if data.get("object") == "v2.core.event":
+        return _thin_event(data)
     stripe_object = data["data"]["object"]
     kind = data["type"]
     if not isinstance(stripe_object, dict) or not isinstance(kind, str) or not isinstance(data["id"], str):
@@ -255,6 +281,23 @@ def _event(data: dict[str, Any]) -> Event:
         owner=_owner(stripe_object),
         subscription=_subscription_of(stripe_object) if kind.startswith(_SUBSCRIPTION_EVENTS) else None,
         payment=_payment_of(stripe_object) if kind in _PAYMENT_EVENTS else None,
+    )
+
+
+def _thin_event(data: dict[str, Any]) -> Event:
+    """Return an event of Stripe's second API, as its meters report usage that they could not take."""
+    details = data.get("data") or {}
+    kinds = (details.get("reason") or {}).get("error_types") or []
+    counts = [f"{kind['code']}: {kind['error_count']}" for kind in kinds]
+    kind = str(data["type"])
+    meter = kind.startswith("v1.billing.meter.") and kind.endswith(("error_report_triggered", "no_meter_found"))
+    return Event(
+        id=str(data["id"]),
+        type=kind,
+        created_at=datetime.fromisoformat(str(data["created"])).astimezone(UTC),
+        owner=Owner(None, None),
+        subscription=None,
+        notice=f"Stripe did not take usage that was reported ({', '.join(counts) or 'no meter'})" if meter else "",
     )
 
 

@@ -62,6 +62,8 @@ class WebhookInbox:
             raise Forbidden("The event is of another app.", reason=f"{event.id} of {app_id[:80]!r}")
         outcome = self._file(event, self._ledgers[app_id])
         log.info("%s %s %s: %s", app_id, event.id, event.type[:100], outcome)
+        if event.notice:
+            log.error("%s %s: %s", app_id, event.id, event.notice[:500])
         return outcome
 
     def _file(self, event: Event, ledger: Ledger) -> Outcome:
@@ -93,6 +95,7 @@ class WebhookInbox:
             "uid": event.owner.uid,
             "subscription": event.subscription,
             "payment": event.payment,
+            "notice": event.notice[:500],
             "created_at": event.created_at,
             "received_at": now,
             "delete_at": now + timedelta(days=_KEPT_DAYS),

@@ -15,6 +15,7 @@ from ..llm.types import FinishedCall, TokenCounts
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import Create, Document, DocumentStore, Filter, Increment, Order, Query, Set, Update, Write
+from .reports import METER
 from .sums import SHARDS, hour_of
 
 __all__ = ["RECORD_DAYS", "CallLog", "call_write", "calls_of_request", "calls_of_user", "token_fields"]
@@ -79,7 +80,8 @@ class CallLog:
 
         Raises:
             ScopeViolation: one of them is no record of a request or a call of ``user``, no change of the user's usage
-                or credit, no addition to a sum of the app's or the user's, and no draw on the app's budget.
+                or credit, no report of it, no addition to a sum of the app's or the user's, and no draw on the app's
+                budget.
         """
         return self.__store.commit(self.checked(user, writes))
 
@@ -88,7 +90,7 @@ class CallLog:
         """Return copies of ``writes`` after the check of :meth:`commit`."""
         own: list[Write] = []
         for write in writes:
-            if type(write) is Create and _is_own(user, write):
+            if type(write) is Create and (_is_own(user, write) or _is_report(user, write)):
                 own.append(Create(write.path, dict(write.data)))
             elif type(write) is Update and _is_payment(user, write):
                 own.append(Update(write.path, dict(write.data), write.if_updated_at))
@@ -99,6 +101,12 @@ class CallLog:
             else:
                 raise ScopeViolation(reason=f"{write!r:.200} is neither a call of {user.root} nor its usage")
         return own
+
+
+def _is_report(user: Scope, write: Create) -> bool:
+    """Return whether a write stores a job that reports the user's usage to Stripe."""
+    of_user = write.data.get("uid") == user.uid and write.data.get("kind") == METER
+    return of_user and write.path.startswith(f"{user.jobs()}/")
 
 
 def _is_payment(user: Scope, write: Update) -> bool:

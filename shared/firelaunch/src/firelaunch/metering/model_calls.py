@@ -327,6 +327,7 @@ class ModelCalls:
                     raise StoreError(reason=f"not settled: {error.code}") from error
                 time.sleep(0.1 * 2**attempt)
             else:
+                reservation.send_reports()
                 return
 
 

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 
 from ..billing.balance import Balance
 from ..billing.entitlements import Entitlement, Entitlements
+from ..billing.running import customer_of
 from ..errors import (
     AlreadyExists,
     BudgetExceeded,
@@ -39,6 +40,7 @@ from ..telemetry.spans import SPAN, Span
 from .call_records import CallLog, call_write, token_fields
 from .call_spans import trace_call
 from .ceiling import Ceiling, Chance, Draw
+from .reports import MeterUsage, StoredReport, UsageOutbox
 from .sums import Purposes, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
 
 __all__ = ["Day", "Metering", "Quote", "Reservation"]
@@ -139,6 +141,9 @@ class Reservation:
     credit_until: datetime | None = None
     """When the credit that is held for the request stops being held; None if none is held."""
     _late_credit: int = 0
+    customer: str | None = None
+    """The Stripe customer whose meter counts what the request used; None if no meter does."""
+    _reports: dict[str, StoredReport] = field(default_factory=dict, repr=False)
     # A request that is sent again has the same id, and calls of its own.
     _run: str = field(default_factory=lambda: secrets.token_hex(4), repr=False)
     _records: list[Create] = field(default_factory=list, repr=False)
@@ -269,6 +274,7 @@ class Reservation:
             if self.draw is not None:
                 # A call that goes on after this is paid by itself, so the draw still holds what it may cost.
                 writes.append(self.draw.settle(self.spent, self.covered))
+            writes += self._report(f"{self.request_id}-{self._run}", self.spent, self.tokens, int(self.counted))
             if sums:
                 writes += self._hour_writes(self._records, self._fact)
                 writes += self._user_writes(self.spent, self.tokens, self.calls, int(self._fact is not None))
@@ -292,6 +298,29 @@ class Reservation:
             "requests": requests,
         }
         return [*user_writes(self.scope, self.day, figures)]
+
+    def _report(self, identifier: str, micro_usd: int, tokens: TokenCounts, requests: int) -> list[Write]:
+        """Return the write that stores the job which reports usage to a meter in Stripe, if the plan has one."""
+        outbox, counts = self.metering.outbox, self.limit.meter_counts
+        value = {"micro_usd": micro_usd, "tokens": tokens.input + tokens.output, "requests": requests}[counts]
+        if outbox is None or self.customer is None or value <= 0:
+            return []
+        usage = MeterUsage(
+            meter=self.limit.meter,
+            customer=self.customer,
+            value=value,
+            identifier=identifier,
+            at=self.metering.clock(),
+        )
+        self._reports[identifier] = outbox(self.scope, usage)
+        return [self._reports[identifier].write]
+
+    def send_reports(self) -> None:
+        """Have the stored jobs that report usage delivered. Call it after the settlement's commit."""
+        with self._lock:
+            reports, self._reports = self._reports, {}
+        for report in reports.values():
+            report.send()
 
     def _credit_payment(self) -> list[Write]:
         """Return the write that takes the cost off the user's credit, if some is held for the request.
@@ -358,6 +387,7 @@ class Reservation:
             # The record must be new, so the payment counts once.
             writes += self._hour_writes([record], None)
             writes += self._late_credit_payment(call.micro_usd)
+            writes += self._report(f"{self.request_id}-{self._run}-{self.calls}", call.micro_usd, call.tokens, 0)
             writes += self._user_writes(call.micro_usd, call.tokens, 1, 0)
             self.metering.log.commit(self.scope, writes)
         except AlreadyExists:
@@ -377,6 +407,7 @@ class Metering:
         call_log: writes records of calls, where ``store`` reaches one user's part of the database alone.
         purposes: those that this process tells apart in the app's sums.
         ceiling: the app's own budget; None if it has none.
+        outbox: takes the reports to meters in Stripe; None if no plan has a meter, or billing is off.
     """
 
     store: DocumentStore
@@ -386,6 +417,7 @@ class Metering:
     call_log: CallLog | None = None
     purposes: Purposes = field(default_factory=Purposes)
     ceiling: Ceiling | None = None
+    outbox: UsageOutbox | None = None
 
     @property
     def log(self) -> CallLog:
@@ -449,15 +481,21 @@ class Metering:
             CreditExceeded: the plan is paid from credit, and what is left does not even cover the cheap model.
         """
         has, default = self.entitlements.of(user), self.entitlements.default_plan
+        balance = Balance.of(user)
         try:
-            return self._reserve(scope, day, usage, has, Balance.of(user), request_id, quote, cheap, counted, chance)
+            reservation, writes = self._reserve(
+                scope, day, usage, has, balance, request_id, quote, cheap, counted=counted, chance=chance
+            )
         except CreditExceeded:
             if has.source != "credit" or default.limits.balance:
                 raise
             # A last bit of credit that covers nothing does not keep a user from what everybody has.
             return self._reserve(
-                scope, day, usage, default, Balance.of(user), request_id, quote, cheap, counted, chance
+                scope, day, usage, default, balance, request_id, quote, cheap, counted=counted, chance=chance
             )
+        if has.source == "subscription" and has.limits.meter:
+            reservation.customer = customer_of(user)
+        return reservation, writes
 
     def _reserve(
         self,
@@ -469,6 +507,7 @@ class Metering:
         request_id: str,
         quote: Quote,
         cheap: Quote,
+        *,
         counted: bool,
         chance: Chance | None,
     ) -> tuple[Reservation, list[Write]]:

@@ -74,6 +74,7 @@ from ..turns.resume import Answers, follower_slots
 from ..turns.turn import Workflow
 from ..worker import Handlers, Runner
 from ..worker.tasks.ingest import document_handlers
+from ..worker.tasks.meters import meter_handlers
 from ..worker.tasks.reconcile import billing_handlers
 from ..worker.tasks.reembed import reembed_handlers
 from .background import Background, background
@@ -266,7 +267,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
     ours = document_handlers(reembed_handlers(handlers), app.declared.collections)
-    job_handlers = billing_handlers(upkeep_handlers(services, ours))
+    job_handlers = meter_handlers(billing_handlers(upkeep_handlers(services, ours)))
     work = background(services, app.declared, batch_handlers(workflow, job_handlers), handlers)
     runner = Runner(services, work.handlers, app.shutdown)
     if settings.environment.development:

@@ -24,6 +24,7 @@ from ..llm.types import Provider
 from ..metering.ceiling import Ceiling
 from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
+from ..metering.reports import UsageOutbox
 from ..metering.reservations import Metering
 from ..prompts.versions import Prompts
 from ..push import Push
@@ -36,6 +37,7 @@ from ..store.scoped import ScopedStore
 from .budget_notices import announcer
 from .build_search import build_documents
 from .bundle import Services
+from .usage_outbox import JobOutbox
 
 if TYPE_CHECKING:
     from ..llm.cache import AnswerCache
@@ -96,8 +98,9 @@ def build(
     entitlements = Entitlements(settings.plans, settings.app.plan, settings.billing.pauses_without_plan)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
     longest = limits.request_seconds + _SETTLE_GRACE
+    outbox = _outbox(settings, jobs)
     ceiling = _ceiling(settings, scoped, clock, longest, jobs)
-    metering = Metering(scoped, entitlements, clock, longest, ceiling=ceiling)
+    metering = Metering(scoped, entitlements, clock, longest, ceiling=ceiling, outbox=outbox)
     tracer = tracer or build_tracer(settings)
     gateway = Gateway(
         provider or _provider(settings),
@@ -255,6 +258,22 @@ def _push(settings: Settings) -> Push | None:
     from ..push.fcm import FcmPush
 
     return FcmPush(_project(settings))
+
+
+def _outbox(settings: Settings, jobs: Jobs) -> UsageOutbox | None:
+    """Return what reports usage to Stripe's meters, if a plan has one and billing is on.
+
+    Raises:
+        SettingsError: there are no jobs, so nothing would be reported.
+    """
+    metered = next((name for name, plan in settings.plans.items() if plan.meter), None)
+    if metered is None or settings.environment.stripe_api_key is None:
+        return None
+    if jobs.backend is None:
+        raise SettingsError(
+            f"firelaunch.toml: plans.{metered}.meter is told by jobs: set jobs.url and jobs.service_account."
+        )
+    return JobOutbox(jobs)
 
 
 def _payments(settings: Settings) -> Payments | None:

@@ -28,7 +28,7 @@ from ..telemetry.options import Options, read_options
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .openai_server import AUTHORIZATION, OpenAIServer, base_url_problem
-from .plans import Billing, Budget, Plan, balance_faults, budget_problems, shared_prices
+from .plans import Billing, Budget, Plan, balance_faults, budget_problems, meter_faults, shared_prices
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
 from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice, Telemetry
@@ -626,6 +626,7 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
     yield from shared_prices(settings.plans, settings.billing.top_ups)
     yield from balance_faults(settings.plans, settings.billing.top_ups)
     yield from budget_problems(settings.budget, settings.plans)
+    yield from meter_faults(settings.plans)
     yield from _database_problems(settings)
     yield from _server_problems(settings)
     try:

@@ -17,6 +17,7 @@ __all__ = [
     "TopUp",
     "balance_faults",
     "budget_problems",
+    "meter_faults",
     "shared_prices",
 ]
 
@@ -54,6 +55,21 @@ class Plan(Section):
     stripe_price: StripePrice = Field(
         default="", description="The Stripe price (price_...) that the plan is sold at; empty: it is not for sale."
     )
+    stripe_usage_price: StripePrice = Field(
+        default="",
+        description="A usage-based Stripe price that subscribers pay besides `stripe_price`, or alone; it bills what "
+        "`meter` counts.",
+    )
+    meter: str = Field(
+        default="",
+        max_length=100,
+        description="Event name of the [meter](billing.md#usage-based-prices) in Stripe that is told what subscribers "
+        "use; empty: none is.",
+    )
+    meter_counts: Literal["micro_usd", "tokens", "requests"] = Field(
+        default="micro_usd",
+        description="What it is told of each request: what it cost in millionths of a dollar, its tokens, or 1.",
+    )
     stripe_old_prices: tuple[StripePrice, ...] = Field(
         default=(), description="Stripe prices that it was sold at before; who pays one of them has the plan."
     )
@@ -61,7 +77,7 @@ class Plan(Section):
     @property
     def prices(self) -> tuple[str, ...]:
         """All Stripe prices of this plan, the current one first."""
-        return tuple(filter(None, (self.stripe_price, *self.stripe_old_prices)))
+        return tuple(filter(None, (self.stripe_price, self.stripe_usage_price, *self.stripe_old_prices)))
 
 
 class Budget(Section):
@@ -112,6 +128,13 @@ def balance_faults(plans: Mapping[str, Plan], top_ups: Mapping[str, TopUp]) -> I
         yield f"firelaunch.toml: plans.{names[0]} and plans.{names[1]} have `balance`: leave it to one of them."
     if top_ups and not names:
         yield "firelaunch.toml: billing.top_ups sells credit that no plan is paid from: give one `balance = true`."
+
+
+def meter_faults(plans: Mapping[str, Plan]) -> Iterator[str]:
+    """Yield a message for each plan whose usage would be billed by nothing."""
+    for name, plan in plans.items():
+        if plan.stripe_usage_price and not plan.meter:
+            yield f"firelaunch.toml: plans.{name}.stripe_usage_price bills what a meter counts: name it with `meter`."
 
 
 def shared_prices(plans: Mapping[str, Plan], top_ups: Mapping[str, TopUp]) -> Iterator[str]:

@@ -241,6 +241,7 @@ class TurnRun:
             yield last_event
         finally:
             # After the answer's last event and before the response ends: Cloud Run takes the CPU away after that.
+            self.reservation.send_reports()
             if self._follows is not None:
                 self._follows.send()
 

@@ -146,6 +146,8 @@ class JobRun:
         for reservation in settles:
             own += CallLog.checked(self.scope, reservation.settlement())
         self._lease.commit(own, checkpoint)
+        for reservation in settles:
+            reservation.send_reports()
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0

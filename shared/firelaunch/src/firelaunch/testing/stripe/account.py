@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .forms import FormRefused
+from .meters import Meters
 from .objects import Objects
 from .payments import OneTimePayments
 
@@ -26,6 +27,7 @@ class Account(Objects):
         prices: the ids of its recurring prices.
         one_time: the amounts of its one-time prices, in cents, by id.
         metered: the event names of the meters of its usage-based prices, by the price's id.
+        payments, meters: the parts of it that are modelled in modules of their own.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
@@ -34,6 +36,7 @@ class Account(Objects):
         self.one_time: dict[str, int] = {}
         self.metered: dict[str, str] = {}
         self.payments = OneTimePayments(self)
+        self.meters = Meters(self)
         self.customers: dict[str, dict[str, Any]] = {}
         self.subscriptions: dict[str, dict[str, Any]] = {}
 

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from .account import Account
 from .checkouts import CHECKOUT, create_checkout
 from .forms import FormRefused, check, decode, missing
+from .meters import METER_EVENT
 
 __all__ = ["StripeServer"]
 
@@ -39,6 +40,8 @@ class StripeServer:
         account: the account, in which tests pay, change and cancel.
         fail: statuses with which to refuse the next requests; 0 closes the connection without an answer.
         answered: called with the path of each GET, after its answer is made and before it is sent.
+        lost: called with the path of each request; "request" closes the connection before the request is looked at,
+            "answer" after it was done and before it is answered, None lets it through.
         requests: method, path and decoded parameters of each request.
     """
 
@@ -48,6 +51,7 @@ class StripeServer:
         self.account = Account(clock)
         self.fail: list[int] = []
         self.answered: Callable[[str], None] = lambda _: None
+        self.lost: Callable[[str], Literal["request", "answer"] | None] = lambda _: None
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self._replies: dict[str, tuple[str, Answer | None]] = {}
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -136,6 +140,7 @@ class StripeServer:
             ("POST", r"/v1/subscriptions/(\w+)", {"metadata": _ANY}, self._update_subscription),
             ("DELETE", r"/v1/subscriptions/(\w+)", {}, self._cancel_subscription),
             ("GET", r"/v1/payment_intents/(\w+)", {"expand": _ANY}, self._retrieve_payment),
+            ("POST", r"/v1/billing/meter_events", METER_EVENT, self._take_usage),
             ("GET", r"/v1/disputes", {**_LISTING, "payment_intent": None}, self._list_disputes),
             ("GET", r"/v1/events", {**_LISTING, "type": None, "types": _ANY, "created": _ANY}, self._list_events),
             ("GET", r"/v1/events/(\w+)", {}, self._retrieve),
@@ -194,6 +199,9 @@ class StripeServer:
         }
         return self.account.page(events, params, "/v1/events")
 
+    def _take_usage(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self.account.meters.take(params, self.account.customers)
+
     def _retrieve_payment(self, params: dict[str, Any], key: str) -> dict[str, Any]:
         intent = self.account.payments.intents.get(key)
         if intent is None:
@@ -234,10 +242,14 @@ def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
 
         def _respond(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+            lost = owner.lost(urlsplit(self.path).path)
+            if lost == "request":
+                self.close_connection = True
+                return
             status, answer, headers = owner.answer(method, self.path, self.headers, body)
             if method == "GET":
                 owner.answered(urlsplit(self.path).path)
-            if status == 0:
+            if status == 0 or lost == "answer":
                 self.close_connection = True
                 return
             raw = json.dumps(answer).encode()
