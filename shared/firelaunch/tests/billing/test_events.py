@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -278,3 +279,25 @@ def test_many_events_of_one_user_at_once_all_count(either_shop: Shop) -> None:
     user = shop.store.get("apps/demo/users/ada")
     assert user is not None
     assert set(user.data["billing"]["subscriptions"]) == set(subs)
+
+
+def test_usage_that_stripe_could_not_take_is_an_error_in_the_log(
+    shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("firelaunch"), "propagate", True)
+    reason = {"error_count": 3, "error_types": [{"code": "meter_event_customer_not_found", "error_count": 3}]}
+    thin = {
+        "object": "v2.core.event",
+        "id": "evt_test_1",
+        "type": "v1.billing.meter.error_report_triggered",
+        "created": "2026-11-01T10:00:00.000Z",
+        "related_object": {"id": "mtr_1", "type": "billing.meter", "url": "/v1/billing/meters/mtr_1"},
+    }
+    assert shop.send({**thin, "data": {"reason": reason}}) == "skipped"
+    assert "Stripe did not take usage that was reported (meter_event_customer_not_found: 3)" in caplog.text
+    assert shop.send({**thin, "data": {"reason": reason}}) == "duplicate"
+    assert shop.send({**thin, "id": "evt_test_2", "type": "v1.billing.meter.no_meter_found"}) == "skipped"
+    assert "(no meter)" in caplog.text
+    assert shop.send({**thin, "id": "evt_test_3", "type": "v2.core.event_destination.ping"}) == "skipped"
+    with pytest.raises(BadRequest):
+        shop.send({**thin, "created": "yesterday"})
