@@ -268,7 +268,7 @@ def _metadata(owner: Scope) -> dict[str, str]:
 
 
 def _event(data: dict[str, Any]) -> Event:
-    if data.get("object") == "v2.core.event":
+    if isinstance(data, dict) and data.get("object") == "v2.core.event":
         return _thin_event(data)
     stripe_object = data["data"]["object"]
     kind = data["type"]
