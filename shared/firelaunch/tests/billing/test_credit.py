@@ -178,7 +178,7 @@ class Bank:
 
     def reserve(self, request_id: str, micro_usd: int) -> Reservation:
         quotes = Quote("big", micro_usd), Quote("small", micro_usd)
-        return admit(self.store, self.metering, Retries(), ADA, request_id, quotes)[0]
+        return admit(self.metering, Retries(), ADA, request_id, quotes)[0]
 
     def pay(self, payment: Payment) -> None:
         user, entry = self.store.get_many([ADA.root, ADA.credit_entry(payment.id)])
