@@ -520,8 +520,14 @@ def test_uploads_of_a_user_are_bounded_in_size_number_and_kind(
     app, ada = all_kinds
     assert put_up(ada, b"MZ\x90", "tool.exe").status_code == 415
     assert put_up(ada, b"MZ\x90", "tool.pdf").status_code == 400
-    assert put_up(ada, png() + bytes(3_500_000), "a.png").status_code == 413
-    assert put_up(ada, b"%PDF-" + bytes(10_000_000), "a.pdf").status_code == 413
+    for data, name, limit in (
+        (png() + bytes(3_500_000), "a.png", "3,500,000 bytes (limits.image_bytes)"),
+        (b"%PDF-" + bytes(10_000_000), "a.pdf", "10,000,000 bytes (limits.attachment_bytes)"),
+        (b"%PDF-" + bytes(10_100_000), "a.pdf", "10,000,000 bytes (limits.attachment_bytes)"),
+        (b"x" * 500_001, "a.txt", "500,000 bytes"),
+    ):
+        refused = put_up(ada, data, name)
+        assert (refused.status_code, limit in refused.get_json()["error"]["message"]) == (413, True), refused.text
     assert ada.post("/v1/files", {"file": "x"}).status_code == 400
     assert kept_ids(app) == []
     monkeypatch.setattr(uploaded_files, "_MOST", 2)

@@ -66,15 +66,19 @@ def upload() -> tuple[dict[str, Any], int]:
     """Put up a file to send in a message."""
     if request.mimetype != "multipart/form-data":
         raise BadRequest("Send the file as the file 'file' of a multipart/form-data body.")
-    scope, uploads = caller().scope, backend().uploads
+    scope, uploads, limits = caller().scope, backend().uploads, file_limits()
+    media_type = "application/pdf"  # until it is known, the limit is the largest
     with uploads.place(scope):
-        form = UploadForm(request, services().settings.limits.attachment_bytes)
-        uploads.count(scope)
-        content = form.file()
-        media_type = _media_type(form, content)
-        files = UploadedFiles(services().files.within(scope), services().clock)
-        file, expires_at = files.put(content, media_type, file_limits().of(media_type))
-        form.rest()
+        try:
+            form = UploadForm(request, limits.of(media_type))
+            uploads.count(scope)
+            content = form.file()
+            media_type = _media_type(form, content)
+            files = UploadedFiles(services().files.within(scope), services().clock)
+            file, expires_at = files.put(content, media_type, limits.of(media_type))
+            form.rest()
+        except TooLarge:
+            raise limits.too_large(media_type) from None
     return {"id": file.id, "media_type": media_type, "bytes": file.bytes, "expires_at": expires_at}, 201
 
 

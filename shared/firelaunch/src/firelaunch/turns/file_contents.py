@@ -96,14 +96,20 @@ class FileLimits:
         Raises:
             TooLarge: it has more bytes; the message names the limit and its setting.
         """
-        most, kind = self.of(media_type), KINDS[media_type]
-        if size <= most:
-            return
-        if kind == "image":
-            raise TooLarge(f"An image has at most {most:,} bytes (limits.image_bytes). Send a smaller one.")
-        if kind == "text":
-            raise TooLarge(f"A text file in a message has at most {most:,} bytes. Put longer ones up as documents.")
-        raise TooLarge(f"A file in a message has at most {most:,} bytes (limits.attachment_bytes). Send a smaller one.")
+        if size > self.of(media_type):
+            raise self.too_large(media_type)
+
+    def too_large(self, media_type: str) -> TooLarge:
+        """Return the error for a file that has more bytes."""
+        most = self.of(media_type)
+        match KINDS[media_type]:
+            case "image":
+                text = f"An image has at most {most:,} bytes (limits.image_bytes). Send a smaller one."
+            case "text":
+                text = f"A text file in a message has at most {most:,} bytes. Put longer ones up as documents."
+            case _:
+                text = f"A file in a message has at most {most:,} bytes (limits.attachment_bytes). Send a smaller one."
+        return TooLarge(text)
 
 
 def check_beginning(media_type: str, head: bytes) -> None:
