@@ -15,6 +15,7 @@ from firelaunch.settings.app import Settings
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.stripe import StripeServer
+from firelaunch.testing.stripe.forms import FormRefused
 from shop import Shop
 
 SOLD = (
@@ -125,7 +126,7 @@ def test_who_has_a_subscription_in_any_state_but_the_last_is_sold_no_second_one(
 def test_clients_see_when_what_was_canceled_in_the_portal_ends(app: App, stripe: StripeServer, mode: str) -> None:
     ada, shop = sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
     none = {"micro_usd": 0, "held_micro_usd": 0, "owed_micro_usd": 0}
-    empty = {"plan": "free", "source": "default", "credit": none, "subscriptions": []}
+    empty = {"plan": "free", "source": "default", "credit": none, "trial_used": False, "subscriptions": []}
     assert ada.get("/v1/billing").get_json() == empty
     subscription = shop.subscribe(billing_mode=mode)
     shop.send_all()
@@ -186,6 +187,93 @@ def test_a_suspended_subscription_gives_no_plan_and_says_why_until_it_resumes(ap
     shop.send_all()
     seen = ada.get("/v1/billing").get_json()
     assert (seen["plan"], seen["subscriptions"][0]["paused_reason"]) == ("pro", None)
+
+
+TRIAL = SOLD.replace('stripe_price = "price_pro"', 'stripe_price = "price_pro"\ntrial_days = 14')
+WITHOUT_CARD = TRIAL.replace("trial_days = 14", 'trial_days = 14\ntrial_without_card = true\ntrial_end = "pause"')
+
+
+@pytest.fixture
+def trials(make_app: Callable[..., App], stripe: StripeServer) -> Callable[[str], tuple[Any, Shop]]:
+    """An app with these settings: its user ada, and the shop."""
+
+    def make(settings: str) -> tuple[Any, Shop]:
+        app = make_app(settings, STRIPE_API_KEY=stripe.key, STRIPE_API_BASE=stripe.url)
+        return sign_in(app, "ada"), Shop(stripe, app.services.store)  # type: ignore[attr-defined]
+
+    return make
+
+
+def begin(user: Any, plan: str = "pro") -> str:
+    """The id of a new checkout."""
+    page: str = user.post("/v1/billing/checkout", {"plan": plan}).get_json()["url"]
+    return page.rpartition("/")[2]
+
+
+def test_a_trial_gives_the_plan_and_each_user_has_one(trials: Any, stripe: StripeServer) -> None:
+    ada, shop = trials(TRIAL)
+    session = begin(ada)
+    with pytest.raises(FormRefused):
+        stripe.account.pay(session, card=False)
+    subscription = stripe.account.pay(session)["id"]
+    shop.send_all()
+    seen = ada.get("/v1/billing").get_json()
+    assert (seen["plan"], seen["trial_used"], seen["subscriptions"][0]["status"]) == ("pro", True, "trialing")
+    assert seen["subscriptions"][0]["trial_end"] == seen["subscriptions"][0]["period_end"]
+    stripe.account.end_trial(subscription)
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["subscriptions"][0]["status"] == "active"
+    stripe.account.change(subscription, status="canceled")
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["trial_used"] is True
+    assert stripe.account.pay(begin(ada))["status"] == "active", "the second time they pay at once"
+
+
+def test_a_trial_that_we_were_never_told_of_is_no_reason_for_another(trials: Any, stripe: StripeServer) -> None:
+    ada, _ = trials(TRIAL)
+    subscription = stripe.account.pay(begin(ada))["id"]
+    stripe.account.change(subscription, status="canceled")
+    assert stripe.account.pay(begin(ada))["status"] == "active"
+
+
+def test_a_trial_without_a_card_waits_for_one_and_goes_on_when_it_has_it(trials: Any, stripe: StripeServer) -> None:
+    ada, shop = trials(WITHOUT_CARD)
+    subscription = stripe.account.pay(begin(ada), card=False)["id"]
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["plan"] == "pro"
+    stripe.account.end_trial(subscription)
+    shop.send_all()
+    seen = ada.get("/v1/billing").get_json()
+    assert (seen["plan"], seen["subscriptions"][0]["status"]) == ("free", "paused")
+    assert seen["subscriptions"][0]["paused_reason"] == "trial_end_without_payment_method"
+    assert refusal(ada.post("/v1/billing/checkout", {"plan": "pro"})) == (409, "already_subscribed")
+    stripe.account.resume(subscription)
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["plan"] == "pro"
+
+
+def test_a_trial_without_a_card_may_end_for_good(trials: Any, stripe: StripeServer) -> None:
+    ada, shop = trials(WITHOUT_CARD.replace('trial_end = "pause"', ""))
+    subscription = stripe.account.pay(begin(ada), card=False)["id"]
+    stripe.account.end_trial(subscription)
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["subscriptions"] == []
+    with pytest.raises(FormRefused):
+        stripe.account.pay(begin(ada), card=False)
+
+
+def test_of_two_trials_from_two_open_pages_one_counts(trials: Any, stripe: StripeServer) -> None:
+    ada, shop = trials(WITHOUT_CARD)
+    pages = [begin(ada), begin(ada)]
+    first, second = (stripe.account.pay(page, card=False)["id"] for page in pages)
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["plan"] == "pro"
+    stripe.account.end_trial(first)
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["plan"] == "free", "the other one still runs"
+    stripe.account.change(second, status="active")
+    shop.send_all()
+    assert ada.get("/v1/billing").get_json()["plan"] == "pro", "it is paid now"
 
 
 def test_credit_is_bought_spent_by_turns_and_shown_and_what_is_left_ends_in_a_402(

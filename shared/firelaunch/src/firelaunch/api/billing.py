@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from ..billing.balance import Balance
 from ..billing.base import AlreadySubscribed, BillingError, BillingOff, BillingUnavailable, NoCustomer
-from ..billing.entitlements import Entitlements, subscriptions_of
+from ..billing.entitlements import Entitlements, subscriptions_of, trial_of
 from ..errors import (
     AlreadyExists,
     BadRequest,
@@ -87,6 +87,7 @@ _BILLING: dict[str, Any] = {
     "plan": "pro",
     "source": "subscription",
     "credit": _CREDIT,
+    "trial_used": False,
     "subscriptions": [_SUBSCRIPTION],
 }
 
@@ -107,6 +108,7 @@ class BillingView(BaseModel):
     plan: str
     source: str = Field(description='"granted" by an admin, by a "subscription", by "credit", or the "default".')
     credit: Credit
+    trial_used: bool = Field(description="Whether the user had their trial; a checkout then begins without one.")
     subscriptions: list[SubscriptionView]
 
 
@@ -168,6 +170,7 @@ def billing() -> dict[str, Any]:
         "plan": has.plan,
         "source": has.source,
         "credit": _credit(Balance.of(user)),
+        "trial_used": trial_of(user) is not None,
         "subscriptions": [_subscription(entitlements, key, own[key]) for key in sorted(own)],
     }
 

@@ -27,6 +27,7 @@ __all__ = [
     "Payment",
     "Payments",
     "Subscription",
+    "Trial",
 ]
 
 
@@ -172,6 +173,20 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """Free days at the start of a subscription.
+
+    Attributes:
+        without_card: whether they begin without a card.
+        end: what becomes of the subscription if they end without one: "cancel" or "pause".
+    """
+
+    days: int
+    without_card: bool = False
+    end: str = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What a checkout sells.
 
@@ -179,11 +194,13 @@ class Offer:
         price: the id of its price in Stripe; empty if only usage is paid for.
         credit_micro_usd: the credit that is sold; None if a subscription is.
         usage_price: the id of a usage-based price that is subscribed to as well; empty for none.
+        trial: the free days that the subscription begins with; None for none.
     """
 
     price: str
     credit_micro_usd: int | None = None
     usage_price: str = ""
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +239,9 @@ class Payments(Protocol):
         Raises:
             CustomerGone: Stripe does not know the customer.
         """
+
+    def had_trial(self, customer: str) -> bool:
+        """Return whether a subscription of the customer, also one that has ended, had a trial."""
 
     def end(self, subscription_id: str) -> None:
         """Cancel a subscription at once, and remove the user's id from it, so that later events don't name the user.

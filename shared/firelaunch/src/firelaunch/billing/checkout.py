@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from ..errors import BadRequest, IdempotencyMismatch
 from ..scope import Scope
-from ..settings.plans import TopUp
+from ..settings.plans import Plan, TopUp
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Set, Write
 from .balance import Balance
-from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Offer, Payments
+from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Offer, Payments, Trial
 from .credit import grant_writes
-from .entitlements import Entitlement, Entitlements
+from .entitlements import Entitlement, Entitlements, trial_of
 from .ledger import Ledger, apply_changes
 from .reconcile import Reconciliation
 from .running import customer_of, running_subscriptions
@@ -65,8 +65,20 @@ class Checkout:
             raise AlreadySubscribed(
                 f"There is a subscription already ({running.status}). Change or pay it in the billing portal."
             )
-        offer = Offer(plan_settings.stripe_price, usage_price=plan_settings.stripe_usage_price)
+        trial = self._trial(payments, plan_settings, document)
+        offer = Offer(plan_settings.stripe_price, usage_price=plan_settings.stripe_usage_price, trial=trial)
         return self._page_of(payments, user, document, email, offer, key)
+
+    def _trial(self, payments: Payments, plan: Plan, document: Document | None) -> Trial | None:
+        """Return the trial that a plan begins with, unless the user had one, as we or Stripe know."""
+        if not plan.trial_days or trial_of(document) is not None:
+            return None
+        customer = customer_of(document)
+        try:
+            had_one = customer is not None and payments.had_trial(customer)
+        except CustomerGone:
+            had_one = False
+        return None if had_one else Trial(plan.trial_days, plan.trial_without_card, plan.trial_end)
 
     def top_up(self, user: Scope, email: str | None, name: str, key: str | None) -> str:
         """Return the address of a page where ``user`` buys the credit of a top-up.

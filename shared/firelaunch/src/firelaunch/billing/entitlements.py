@@ -15,7 +15,7 @@ from ..settings.plans import Plan
 from ..store.base import Document
 from .balance import Balance
 
-__all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of"]
+__all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of", "trial_of"]
 
 Source = Literal["granted", "subscription", "credit", "default"]
 
@@ -80,8 +80,11 @@ class Entitlements:
         return Entitlement(self.default, self.plans[self.default], "default")
 
     def _paid(self, data: Mapping[str, Any]) -> Iterator[str]:
-        for entry in subscriptions_of(data).values():
-            if self._entitles(entry):
+        trial = _trial(data)
+        for subscription_id, entry in subscriptions_of(data).items():
+            # Each user has one trial. Two checkout pages that are open at once may begin two.
+            is_second = entry.get("status") == "trialing" and trial not in {None, subscription_id}
+            if self._entitles(entry) and not is_second:
                 yield from self.plans_of(entry)
 
     def _entitles(self, entry: Mapping[str, Any]) -> bool:
@@ -95,6 +98,17 @@ class Entitlements:
     def _worth(self, name: str) -> tuple[int, int, str]:
         plan = self.plans[name]
         return plan.daily_usd, plan.requests_per_minute, name
+
+
+def trial_of(user: Document | None) -> str | None:
+    """Return the id of the subscription with which a user had their trial; None if they had none yet."""
+    return None if user is None else _trial(user.data)
+
+
+def _trial(data: Mapping[str, Any]) -> str | None:
+    billing = data.get("billing")
+    trial = billing.get("trial") if isinstance(billing, Mapping) else None
+    return trial if isinstance(trial, str) else None
 
 
 def subscriptions_of(data: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -31,7 +31,7 @@ from ..store.base import (
 )
 from .base import SUBSCRIPTION_ID, Owner, Payments, Subscription
 from .credit import payment_writes
-from .entitlements import subscriptions_of
+from .entitlements import subscriptions_of, trial_of
 
 __all__ = ["Ledger", "apply_changes"]
 
@@ -187,13 +187,15 @@ def _change(
     others.pop(subscription_id, None)
     entry = None if current is None else current.entry()
     subscribed = bool(others) or entry is not None
+    begins_trial = current is not None and current.trial_end is not None and trial_of(document) is None
     if document is None:
         own = {} if entry is None else {subscription_id: entry}
         billing = {"subscriptions": own, "subscribed": subscribed, "revision": 1, "synced_at": SERVER_TIME}
-        return Create(user.root, {"billing": billing})
+        return Create(user.root, {"billing": billing | ({"trial": subscription_id} if begins_trial else {})})
     return Update(
         user.root,
         {
+            **({"billing.trial": subscription_id} if begins_trial else {}),
             f"billing.subscriptions.{subscription_id}": DELETE_FIELD if entry is None else entry,
             "billing.subscribed": subscribed,
             # A write that changes nothing would keep the document's time. Then a writer with an older answer would win.

@@ -107,6 +107,11 @@ class StripePayments:
         """Return a customer's running subscriptions. See :class:`~firelaunch.billing.base.Payments`."""
         return [subscription for page in self._pages({"customer": customer}) for subscription in page]
 
+    def had_trial(self, customer: str) -> bool:
+        """Return whether the customer had a trial. See :class:`~firelaunch.billing.base.Payments`."""
+        pages = self._pages({"customer": customer, "status": "all"})
+        return any(subscription.trial_end is not None for page in pages for subscription in page)
+
     def _pages(self, filters: dict[str, Any]) -> Iterator[list[Subscription]]:
         after: dict[str, Any] = {}
         while True:
@@ -254,11 +259,14 @@ def _terms(owner: Scope, offer: Offer) -> dict[str, Any]:
     Neither a subscription nor a payment inherits its session's metadata. A charge does inherit its payment's.
     """
     if offer.credit_micro_usd is None:
-        return {
-            "mode": "subscription",
-            "metadata": _metadata(owner),
-            "subscription_data": {"metadata": _metadata(owner)},
-        }
+        data: dict[str, Any] = {"metadata": _metadata(owner)}
+        terms = {"mode": "subscription", "metadata": _metadata(owner), "subscription_data": data}
+        if offer.trial is not None:
+            data["trial_period_days"] = offer.trial.days
+            data["trial_settings"] = {"end_behavior": {"missing_payment_method": offer.trial.end}}
+            if offer.trial.without_card:
+                terms["payment_method_collection"] = "if_required"
+        return terms
     bought = {**_metadata(owner), _CREDIT: str(offer.credit_micro_usd)}
     return {"mode": "payment", "metadata": bought, "payment_intent_data": {"metadata": bought}}
 

@@ -60,6 +60,19 @@ class Plan(Section):
         description="A usage-based Stripe price that subscribers pay besides `stripe_price`, or alone; it bills what "
         "`meter` counts.",
     )
+    trial_days: int = Field(
+        default=0,
+        ge=0,
+        le=730,
+        description="Days that a new subscriber has for free; each user has one [trial](billing.md#trials) in the app.",
+    )
+    trial_without_card: bool = Field(
+        default=False, description="A trial begins without a card; else the card is asked for first."
+    )
+    trial_end: Literal["cancel", "pause"] = Field(
+        default="cancel",
+        description="What becomes of a trial that ends without a card: it is over, or waits in the portal for one.",
+    )
     meter: str = Field(
         default="",
         max_length=100,
