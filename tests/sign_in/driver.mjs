@@ -15,8 +15,8 @@ connectAuthEmulator(page.auth, process.env.SIGN_IN_URL, { disableWarnings: true 
 
 const known = {
   user: async () => page.auth.currentUser?.uid ?? null,
-  call: async (path) => {
-    const answer = await page.api(path);
+  call: async (path, init) => {
+    const answer = await page.api(path, init);
     return { status: answer.status, body: await answer.json() };
   },
 };

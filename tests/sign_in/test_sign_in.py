@@ -26,6 +26,7 @@ from werkzeug.serving import make_server
 
 from .server import API_KEY, SignInServer
 
+JSON = {"Content-Type": "application/json"}
 DRIVER = Path(__file__).parent / "driver.mjs"
 PAGE = (ROOT / "docs" / "auth.md").read_text()
 
@@ -63,16 +64,22 @@ def google(firestore_project: str) -> Iterator[SignInServer]:
 
 
 @pytest.fixture
-def app_url(firestore_project: str, tmp_path: Path) -> Iterator[str]:
-    """An app whose users come from that server."""
+def app_url(request: pytest.FixtureRequest, firestore_project: str, tmp_path: Path) -> Iterator[str]:
+    """An app whose users come from that server. The parameter is more of its settings."""
+    more = getattr(request, "param", "")
     settings = Settings.load(
-        write_app(tmp_path / "app", SETTINGS.replace('id = "demo"', 'id = "my-app"')),
+        write_app(tmp_path / "app", SETTINGS.replace('id = "demo"', 'id = "my-app"') + more),
         {"FIRELAUNCH_DATA": str(tmp_path / "data")},
     )
-    services = replace(build(settings), identity=EmulatorIdentity(firestore_project, "my-app"), dev_identity=None)
+    services = replace(
+        build(settings),
+        identity=EmulatorIdentity(firestore_project, "my-app", guests=settings.guests),
+        dev_identity=None,
+    )
     made = App("test")
     made.services = services  # type: ignore[attr-defined]
     init_app(made, services, lambda turn: turn.llm.stream([]))
+    made.start_jobs()
     server = make_server("127.0.0.1", 0, made, threaded=True)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -112,6 +119,46 @@ def membership(
     }
     with served_function("membership", tmp_path, **environ) as url:
         yield url
+
+
+GUESTS = """
+[plans.guest]
+requests_per_minute = 5
+daily_usd = "0.02"
+"""
+
+
+@pytest.mark.parametrize("app_url", [GUESTS], indirect=True)
+def test_a_guest_whose_account_is_there_already_merges_into_it(
+    page: Page, google: SignInServer, membership: str
+) -> None:
+    page("sendLink", "ada@example.com")
+    ada = page("finishLink", google.links["ada@example.com"])
+    page("join", membership, None)
+    page("leave")
+
+    guest = page("asGuest")
+    me = page("call", "/v1/me")
+    assert (me["status"], me["body"]["role"], me["body"]["plan"]) == (200, "guest", "guest")
+    assert page("call", "/v1/devices")["body"]["error"]["code"] == "anonymous_account"
+    with pytest.raises(Failed, match="takes no anonymous ones"):
+        page("join", membership, None)
+    assert (
+        page("call", "/v1/chats", {"method": "POST", "headers": JSON, "body": '{"title": "Before"}'})["status"] == 201
+    )
+    page("sendLink", "ada@example.com")
+    link = google.links["ada@example.com"]
+    with pytest.raises(Failed, match="auth/email-already-in-use"):
+        page("signUpGuest", "ada@example.com", link)
+    token = page("guestToken")
+    assert page("finishLink", link) == ada != guest
+    page("join", membership, None)
+    job = page("mergeGuest", token)
+    while page("call", f"/v1/jobs/{job['id']}")["body"]["state"] in {"queued", "running"}:
+        pass
+    (chat,) = page("call", "/v1/chats")["body"]["items"]
+    assert chat["title"] == "Before"
+    assert page("mergeGuest", token)["id"] == job["id"]
 
 
 def refusal(page: Page) -> tuple[int, str]:

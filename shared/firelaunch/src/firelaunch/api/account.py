@@ -7,8 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import BadRequest, Conflict, JobsUnavailable, NotFound, RateLimited, TooLarge, Unauthenticated
+from ..jobs.base import job_view
 from ..metering.reservations import Day
-from .base import Date, caller, example, services
+from ..worker.tasks.merge import start_merge
+from .base import Body, Date, caller, example, services
+from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
 
@@ -93,7 +97,14 @@ class UsageReport(DayUsage):
     days: list[DayUsage]
 
 
-api = Routes("account", "account", prefix="/v1")
+class GuestMerge(Body):
+    """The guest to take over."""
+
+    model_config = example({"guest_token": "eyJhbGciOiJSUzI1NiJ9..."})
+    guest_token: str = Field(min_length=1, max_length=8192, description="The guest's ID token, which must still hold.")
+
+
+api = Routes("account", "account", prefix="/v1", guests=True)
 
 
 @api.get("/me", responses={200: Me, **errors()}, operation_id="getMe", summary="Who am I?")
@@ -103,6 +114,25 @@ def me() -> dict[str, Any]:
     entitlements = services().metering.entitlements.of(services().store.get(user.scope.root))
     identity = {"app_id": user.app_id, "uid": user.uid, "role": user.role, "email": user.email}
     return {**identity, "plan": entitlements.plan, "features": sorted(entitlements.features)}
+
+
+@api.post(
+    "/me/merge",
+    guests=False,
+    responses={202: JobAnswer, **errors(TooLarge, Conflict, RateLimited, JobsUnavailable, NotFound)},
+    operation_id="mergeGuest",
+    summary="Take over what you had as a guest",
+    description="For a user who signed in to an account that was there before. A job moves the guest's chats, "
+    "documents and data to the caller; what the guest has spent today counts as the caller's. Then the guest is "
+    "erased, and its tokens hold no more. A repetition gives the same job.",
+)
+def merge(body: GuestMerge) -> tuple[dict[str, Any], int]:
+    """Take over what you had as a guest."""
+    try:
+        guest = services().identity.verify(body.guest_token)
+    except Unauthenticated as error:  # a 401 would say that the caller's own token doesn't hold
+        raise BadRequest("guest_token: it is not valid, or not any more.", reason=error.reason) from None
+    return job_view(start_merge(services(), caller(), guest)), 202
 
 
 @api.get("/usage", responses={200: UsageReport, **errors()}, operation_id="getUsage", summary="What have I used?")

@@ -35,7 +35,7 @@ class Stopping(BaseModel):
     request_id: str
 
 
-api = Routes("answers", "chats", prefix="/v1")
+api = Routes("answers", "chats", prefix="/v1", guests=True)
 
 
 _STOPPING = {202: Stopping, 204: None, **errors(InvalidId)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
 from flask import Request, Response, current_app, g, request
@@ -198,11 +198,15 @@ def caller() -> Caller:
 def caller_services() -> Services:
     """Return the app's services within the caller's scope: they reach no other user's data.
 
-    In a public route they reach the app's own data and no user's.
+    In a public route they reach the app's own data and no user's. If the route says that it calls a model, the plan of
+    guests pays for that, under an id that depends on the client's address.
     """
     bound: Services | None = g.get("services")
     if bound is None:
-        bound = g.services = services().within(_scope())
+        bound = services().within(_scope())
+        if "visitor" in g:
+            bound = replace(bound, llm=services().within(g.visitor).llm)
+        g.services = bound
     return bound
 
 

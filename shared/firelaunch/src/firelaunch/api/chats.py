@@ -228,7 +228,7 @@ class Answer(BaseModel):
     usage: TurnUsage
 
 
-api = Routes("chats", "chats", prefix="/v1")
+api = Routes("chats", "chats", prefix="/v1", guests=True)
 
 
 @api.post(

@@ -25,6 +25,9 @@ class DevUser(Body):
     uid: str = Field(min_length=1, max_length=128, description="Any user id; the user need not exist.")
     role: str = Field(default="member", pattern=r"^[a-z0-9_-]{1,32}$", description='"member", or "admin".')
     email: str | None = Field(default=None, max_length=320)
+    guest: bool = Field(
+        default=False, description="Whether to be a user without an account, as Firebase's anonymous users are."
+    )
 
 
 class DevToken(BaseModel):
@@ -68,4 +71,6 @@ api = Routes("dev", "development", prefix="/dev", public=True)
 def token(body: DevUser) -> dict[str, Any]:
     """Sign in as anyone, on a laptop."""
     _refuse_other_names()
+    if body.guest:
+        return {"token": _identity().issue_to_guest(body.uid)}
     return {"token": _identity().issue(body.uid, role=body.role, email=body.email)}

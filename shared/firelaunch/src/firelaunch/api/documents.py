@@ -236,7 +236,7 @@ def _text(document: str, query: TextQuery) -> dict[str, Any]:
     }
 
 
-api = Routes("documents", "documents", prefix="/v1")
+api = Routes("documents", "documents", prefix="/v1", guests=True)
 
 
 @api.post(
@@ -290,6 +290,7 @@ def index(query: ListQuery) -> dict[str, Any]:
 
 @api.post(
     "/crawls",
+    guests=False,
     responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
     operation_id="startCrawl",
     summary="Take in the pages of a site",

@@ -90,7 +90,7 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
-api = Routes("jobs", "jobs", prefix="/v1")
+api = Routes("jobs", "jobs", prefix="/v1", guests=True)
 
 
 @api.get("/jobs", responses={200: JobPage, **errors(InvalidCursor)}, operation_id="listJobs", summary="List your jobs")
@@ -119,6 +119,7 @@ def cancel(path: Path) -> dict[str, Any]:
 
 @api.get(
     "/ops/jobs",
+    guests=False,
     responses={200: JobPage, **errors(InvalidCursor)},
     operation_id="listDeadJobs",
     summary="List the app's dead jobs (admins)",
@@ -132,6 +133,7 @@ def dead(query: PageQuery) -> dict[str, Any]:
 
 @api.get(
     "/ops/jobs/<id>",
+    guests=False,
     responses={200: JobAnswer, **errors(*_OF_A_JOB)},
     operation_id="getAppJob",
     summary="Read a job that is the app's and no user's (admins)",
@@ -144,6 +146,7 @@ def read(path: Path) -> dict[str, Any]:
 
 @api.post(
     "/ops/jobs/<id>/redrive",
+    guests=False,
     responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
     operation_id="redriveJob",
     summary="Try a dead job anew (admins)",

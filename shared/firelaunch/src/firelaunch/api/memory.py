@@ -24,7 +24,7 @@ class Memory(BaseModel):
     updated_at: Time | None
 
 
-api = Routes("memory", "account", prefix="/v1")
+api = Routes("memory", "account", prefix="/v1", guests=True)
 
 
 @api.get(

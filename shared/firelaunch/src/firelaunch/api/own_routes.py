@@ -6,8 +6,10 @@ import inspect
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dis import get_instructions
+from hashlib import sha256
+from ipaddress import IPv6Network
 from itertools import pairwise
 from types import CellType, ModuleType
 from typing import Any
@@ -19,6 +21,7 @@ from werkzeug.routing import Map, Rule
 
 from ..errors import NoUploadRoom, RateLimited, SettingsError, TooLarge
 from ..identity import Caller
+from ..identity.base import VISITOR, AnonymousAccount
 from ..settings.app import Settings
 from ..slots import Pace, Room, Slots
 from ..turns.attachments import MOST_ATTACHMENTS
@@ -36,6 +39,9 @@ _WITH_FILES = frozenset({"chats.send", "ui.send"})
 
 _OURS = frozenset({"exports.download", "mcp.metadata", "mcp.metadata_of_mcp"})
 """Endpoints of firelaunch's own that need no token, and share the bounds of an app's public routes."""
+
+_VISITORS = 4096
+"""The number of ids under which calls by public routes are counted. The ids are a document each, and no address."""
 
 _ARGUMENTS = frozenset({"body", "query", "path", "form", "header", "cookie", "raw"})
 """What a view may take: flask-openapi3 fills these in, and nothing else."""
@@ -78,6 +84,9 @@ class OwnRoutes:
             raise SettingsError("\n".join(problems))
         self.declared = declared
         self._by_endpoint = {routes.endpoint(route): route for routes in declared for route in routes.routes}
+        self._for_guests = {
+            routes.endpoint(route) for routes in (*ours, *declared) for route in routes.routes if route.guests
+        }
         self._limits = settings.limits
         self._bodies = Room(_BODIES, _no_room)
         self._pace = Pace(settings.limits.public_requests_per_minute)
@@ -121,6 +130,8 @@ class OwnRoutes:
             self._make_room_for_files()
         if route is None and not public:
             return
+        if route is not None and public and route.calls_model:
+            g.visitor = backend().services.store.scope.of(_visitor(backend().services.metering.today()))
         user = "" if public else caller().uid
         pace, slots = (self._pace, self._slots) if public else (self._users_pace, self._users_slots)
         g.place = place = ExitStack()
@@ -171,6 +182,15 @@ class OwnRoutes:
         if response.is_streamed and "place" in g:
             response.call_on_close(g.pop("place").close)
 
+    def check_guest(self) -> None:
+        """Check that the request's route is for guests, if the caller is one. Others are not, unless they say so.
+
+        Raises:
+            AnonymousAccount: it is not.
+        """
+        if caller().guest and request.endpoint is not None and request.endpoint not in self._for_guests:
+            raise AnonymousAccount("Guests may not do this. Sign up, then get a new token.")
+
     def check_feature(self) -> None:
         """Check that the caller's plan has the feature that the request's route needs.
 
@@ -204,6 +224,19 @@ class _Joined:
         return self._head.read(size) or self._rest.read(size)
 
 
+def _visitor(day: str) -> str:
+    """Return the id under which calls by whoever sends a public request are counted: one of a bounded number.
+
+    The number comes from the client's address, which no header of the client's own changes (``trust_hops``), and from
+    the day, so that addresses share a number for a day at most.
+    """
+    address = request.remote_addr or ""
+    if ":" in address:  # a client has as many IPv6 addresses as it likes, in one network
+        with suppress(ValueError):
+            address = str(IPv6Network(f"{address}/64", strict=False))
+    return f"{VISITOR}{int.from_bytes(sha256(f'{day} {address}'.encode()).digest()[:8], 'big') % _VISITORS}"
+
+
 @contextmanager
 def _held(user: str, pace: Pace, slots: Slots) -> Iterator[None]:
     with slots.held(user):
@@ -231,7 +264,8 @@ def _problems(declared: Sequence[Any], ours: Sequence[Routes], settings: Setting
         names.add(routes.name)
         for route in routes.routes:
             twin = seen.setdefault(route.key, route)
-            found = [*_problems_of_path(route, first), *_problems_of_view(route), *_problems_of_gate(route, features)]
+            found = [*_problems_of_path(route, first), *_problems_of_view(route)]
+            found += _problems_of_gate(route, features, guests=settings.guests)
             if twin is not route:
                 found.append(f"{place_of(twin.view)} has this path already. Change one of them")
             for problem in found:
@@ -342,7 +376,12 @@ def _loaded(view: Callable[..., Any]) -> Iterator[Any]:
             yield value
 
 
-def _problems_of_gate(route: Route, features: set[str]) -> Iterator[str]:
+def _problems_of_gate(route: Route, features: set[str], *, guests: bool) -> Iterator[str]:
+    if route.public and route.calls_model and not guests:
+        yield (
+            "nobody pays for the model that this public route calls. Add a plan for guests, [plans.guest], or take out "
+            "public or calls_model"
+        )
     if route.body_bytes is not None and not 1 <= route.body_bytes <= _BODY_BYTES:
         yield f"body_bytes is from 1 to {_BODY_BYTES:,}: Cloud Run ends a larger request"
     if route.public and (needless := _caller_of(route.view)):

@@ -98,7 +98,7 @@ class OpsRatingPage(BaseModel):
     next_cursor: str | None
 
 
-api = Routes("ratings", "chats", prefix="/v1")
+api = Routes("ratings", "chats", prefix="/v1", guests=True)
 
 
 @api.put(
@@ -128,6 +128,7 @@ def delete(path: MessagePath) -> tuple[str, int]:
 
 @api.get(
     "/ops/ratings",
+    guests=False,
     responses={200: OpsRatingPage, **errors(InvalidCursor)},
     operation_id="listRatings",
     summary="List the ratings of answers (admins)",

@@ -47,6 +47,7 @@ from ..errors import (
 )
 from ..identity import AppCheckFailed, IdentityUnavailable
 from ..identity.base import AnonymousAccount
+from ..membership.removals import Removed
 
 __all__ = [
     "OF_AN_EXTRACTION",
@@ -86,7 +87,10 @@ OF_FILES = (TooManyUploads, NoUploadRoom, FileNotTaken, DocumentUnreadable)
 OF_AN_EXTRACTION = (InvalidSchema, *OF_A_MODEL_CALL)
 """Errors of an extraction."""
 
-_SIGNED_IN = (Unauthenticated, AppCheckFailed, AnonymousAccount, Forbidden, IdentityUnavailable, *OF_THE_STORE)
+_SIGNED_IN = (
+    *(Unauthenticated, AppCheckFailed, AnonymousAccount, Removed, Forbidden, IdentityUnavailable),
+    *OF_THE_STORE,
+)
 """Errors of every route that needs a token: before the view runs, and from the database."""
 
 _UNREAD = {"414": "The path is over 4,094 bytes.", "431": "A header is over 8,190 bytes, or there are over 100."}

@@ -44,7 +44,7 @@ _OF_A_VIEW: tuple[type[FirelaunchError], ...] = (
 )
 """Errors of every view that works with the app's data or enqueues jobs."""
 
-_KNOWN = ("public", "feature", "status", "body_bytes", "calls_model")
+_KNOWN = ("public", "guests", "feature", "status", "body_bytes", "calls_model")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -53,8 +53,9 @@ class RouteOptions(TypedDict, total=False):
     """What a route may be given beside its rule.
 
     ``summary`` is its line in the OpenAPI document; the first line of the view's docstring if left out. ``feature``
-    is a feature that the caller's plan has to switch on. ``public`` says whether it needs no token; as its ``Routes``
-    if left out. ``status`` is that of an answer that names none. ``body_bytes`` are the most bytes of a request's
+    is a feature that the caller's plan has to switch on. ``public`` says whether it needs no token, and ``guests``
+    whether users without an account may call it, where the app has a plan for them; both as its ``Routes`` if left out.
+    ``status`` is that of an answer that names none. ``body_bytes`` are the most bytes of a request's
     body; ``limits.body_bytes`` of the settings if left out. ``calls_model`` says whether the view calls a model,
     whose errors it then documents. ``errors`` are further errors that the view may raise, beside those of all routes.
     ``responses`` describes answers by status; the view's return annotation does if left out. With errors among them,
@@ -68,6 +69,7 @@ class RouteOptions(TypedDict, total=False):
     description: str
     feature: str
     public: bool
+    guests: bool
     status: int
     body_bytes: int
     calls_model: bool
@@ -96,6 +98,7 @@ class Route:
     view: Callable[..., Any]
     options: Mapping[str, Any]
     public: bool
+    guests: bool = False
     feature: str | None = None
     status: int | None = None
     body_bytes: int | None = None
@@ -193,13 +196,17 @@ class Routes:
         tag: the group in the OpenAPI document; the name if left out.
         prefix: the path in front of each rule.
         public: whether the routes need no bearer token.
+        guests: whether users without an account may call them, where the app has a plan for them.
     """
 
-    def __init__(self, name: str, tag: str = "", *, prefix: str | None = "/api", public: bool = False) -> None:
+    def __init__(
+        self, name: str, tag: str = "", *, prefix: str | None = "/api", public: bool = False, guests: bool = False
+    ) -> None:
         self.name = name
         self.tag = tag or name
         self.prefix = prefix or ""
         self.public = public
+        self.guests = guests
         self.routes: list[Route] = []
         self.collection: object = None
         """The collection that :func:`.crud.crud` made these of, which the app has to declare, too."""
@@ -231,7 +238,7 @@ class Routes:
     def _view(
         self, method: str, rule: str, options: RouteOptions, *, replaceable: bool = False
     ) -> Callable[[View], View]:
-        own: dict[str, Any] = {"public": self.public, **options}
+        own: dict[str, Any] = {"public": self.public, "guests": self.guests, **options}
         known = {name: own.pop(name) for name in _KNOWN if name in own}
         several: Any = {name: tuple(own.pop(name, ())) for name in ("errors", "consumes", "produces")}
 

@@ -104,7 +104,7 @@ _OF_EMBEDDING = (
 )
 
 
-api = Routes("search", "documents", prefix="/v1")
+api = Routes("search", "documents", prefix="/v1", guests=True)
 
 
 @api.post(

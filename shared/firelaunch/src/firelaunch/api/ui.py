@@ -128,7 +128,7 @@ class UIPage(BaseModel):
     next_cursor: str | None = Field(description="Leads to earlier messages.")
 
 
-api = Routes("ui", "useChat", prefix="/v1")
+api = Routes("ui", "useChat", prefix="/v1", guests=True)
 
 
 @api.get(

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..settings.plans import Plan
+from ..settings.plans import GUEST_PLAN, Plan
 from ..store.base import Document
 from .balance import Balance
 
 __all__ = ["PAYING", "Entitlement", "Entitlements", "subscriptions_of", "trial_of"]
 
-Source = Literal["granted", "subscription", "credit", "default"]
+Source = Literal["granted", "subscription", "credit", "default", "guest"]
 
 PAYING = frozenset({"active", "trialing", "past_due"})
 """The states of a subscription that entitle to its plan. "past_due" is one, as long as Stripe tries to collect. When
@@ -61,9 +61,12 @@ class Entitlements:
         """Return a user's entitlement.
 
         It is the plan that an admin granted, or the best plan paid for, or the plan that is paid from credit if there
-        is some, or the default. Plans that the settings don't have (any more) are ignored.
+        is some, or the default. Plans that the settings don't have (any more) are ignored. A guest has the guests'
+        plan, whatever else the document says (:mod:`firelaunch.membership.guests`).
         """
         data: Mapping[str, Any] = {} if user is None else user.data
+        if data.get("guest") is True and GUEST_PLAN in self.plans:
+            return Entitlement(GUEST_PLAN, self.plans[GUEST_PLAN], "guest")
         granted = data.get("plan")
         if isinstance(granted, str) and granted in self.plans:
             return Entitlement(granted, self.plans[granted], "granted")

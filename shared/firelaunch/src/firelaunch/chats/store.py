@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from ..errors import NotFound
@@ -14,7 +15,7 @@ from ..scope import Scope
 from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
 from .branches import is_current, latest_current, spans_of
 
-__all__ = ["Chats", "chat_view", "message_view", "new_chat", "rating_view"]
+__all__ = ["Chats", "chat_view", "file_prefix", "message_view", "new_chat", "rating_view"]
 
 _NEWEST = (Order("updated_at", descending=True),)
 _LATEST = (Order("created_at", descending=True),)
@@ -106,6 +107,11 @@ class Chats:
 def new_chat(title: str, now: datetime) -> dict[str, Any]:
     """Return the fields of a chat that has no messages."""
     return {"title": title, "message_count": 0, "archived": False, "created_at": now, "updated_at": now}
+
+
+def file_prefix(chat_id: str) -> str:
+    """Return how the ids of the files in a chat's messages begin."""
+    return f"file_{sha256(chat_id.encode()).hexdigest()[:16]}"
 
 
 def chat_view(chat_id: str, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..errors import FirelaunchError, Forbidden, InvalidId, Unauthenticated
 from ..scope import Scope, check_uid
 
 __all__ = [
+    "VISITOR",
     "AnonymousAccount",
     "AnyOf",
     "AppCheckFailed",
@@ -21,6 +22,7 @@ __all__ = [
     "bearer",
     "caller_from_claims",
     "check_not_anonymous",
+    "is_anonymous",
     "tenant_of",
 ]
 
@@ -29,15 +31,24 @@ _HEADER_CHARACTERS = 8192
 
 _ROLE = re.compile(r"[a-z0-9_-]{1,32}")
 
+VISITOR: Final = "visitor~"
+"""How the ids begin under which callers of public routes are counted. No token's user may have such an id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A verified user of this app. ``role`` is "member", "admin", or one of the app's own roles."""
+    """A verified user of this app.
+
+    Attributes:
+        role: "member", "admin", or one of the app's own roles; "guest" if ``guest`` is set.
+        guest: whether the user has no account and is no member. Only apps with a plan for guests have such users.
+    """
 
     app_id: str
     uid: str
     role: str
     email: str | None = None
+    guest: bool = False
 
     @property
     def scope(self) -> Scope:
@@ -107,18 +118,25 @@ def bearer(header: str | None) -> str:
     return token
 
 
-def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any]) -> Caller:
+def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any], *, guests: bool = False) -> Caller:
     """Return the caller that ``uid`` is in this app, according to verified ``claims``.
+
+    Args:
+        guests: whether users without an account are the app's guests, whatever role their claims hold.
 
     Raises:
         Unauthenticated: Firebase Auth issues no such ``uid``.
-        AnonymousAccount: the user signed in without an account.
+        AnonymousAccount: the user signed in without an account, and the app takes no guests.
         Forbidden: ``claims["apps"]`` names no role in this app, or is no mapping.
     """
     try:
         check_uid(uid)
     except InvalidId:
         raise Unauthenticated(reason="the token's subject is no valid user id") from None
+    if uid.startswith(VISITOR):
+        raise Unauthenticated(reason="the token's subject is a name that firelaunch keeps for visitors")
+    if guests and is_anonymous(claims):
+        return Caller(app_id, uid, "guest", guest=True)
     check_not_anonymous(claims)
     apps = claims.get("apps")
     role = apps.get(app_id) if isinstance(apps, Mapping) else None
@@ -137,9 +155,14 @@ def check_not_anonymous(claims: Mapping[str, Any]) -> None:
         AnonymousAccount: the token says that its user signed in anonymously
             (https://firebase.google.com/docs/rules/rules-and-auth, ``firebase.sign_in_provider``).
     """
-    firebase = claims.get("firebase")
-    if isinstance(firebase, Mapping) and firebase.get("sign_in_provider") == "anonymous":
+    if is_anonymous(claims):
         raise AnonymousAccount(reason=f"uid {claims.get('sub')}")
+
+
+def is_anonymous(claims: Mapping[str, Any]) -> bool:
+    """Return whether the token's user signed in anonymously."""
+    firebase = claims.get("firebase")
+    return isinstance(firebase, Mapping) and firebase.get("sign_in_provider") == "anonymous"
 
 
 def tenant_of(claims: Mapping[str, Any]) -> Any:

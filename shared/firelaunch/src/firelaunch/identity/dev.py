@@ -6,6 +6,7 @@ import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
@@ -50,9 +51,11 @@ class DevIdentity:
         key: the key from :func:`load_or_create_key`.
         ttl_seconds: the seconds for which a token is valid. The default is a week, so that a page left open overnight
             goes on working.
+        guests: whether the app takes guests.
     """
 
-    def __init__(self, app_id: str, key: bytes, ttl_seconds: int = _TTL_SECONDS) -> None:
+    def __init__(self, app_id: str, key: bytes, ttl_seconds: int = _TTL_SECONDS, *, guests: bool = False) -> None:
+        self._guests = guests
         self._app_id = app_id
         self._ttl = ttl_seconds
         # The salt is part of the signature, so a token of another app is invalid even under the same key.
@@ -64,7 +67,17 @@ class DevIdentity:
         Raises:
             InvalidId: Firebase Auth could not have issued ``uid``.
         """
-        claims = {"sub": check_uid(uid), "apps": {self._app_id: role}, "email": email}
+        return self._issue({"sub": check_uid(uid), "apps": {self._app_id: role}, "email": email})
+
+    def issue_to_guest(self, uid: str) -> str:
+        """Issue a token for ``uid`` as Firebase Auth does for an anonymous user.
+
+        Raises:
+            InvalidId: Firebase Auth could not have issued ``uid``.
+        """
+        return self._issue({"sub": check_uid(uid), "firebase": {"sign_in_provider": "anonymous"}})
+
+    def _issue(self, claims: dict[str, Any]) -> str:
         token = self._serializer.dumps(claims)
         return token if isinstance(token, str) else token.decode()
 
@@ -80,4 +93,4 @@ class DevIdentity:
         # The allowance for clocks never makes a token last more than twice as long.
         if age > self._ttl + max(0, min(CLOCK_SECONDS, self._ttl)):
             raise expired(f"a dev token of {age:.0f} s ago")
-        return caller_from_claims(self._app_id, claims.get("sub"), claims)
+        return caller_from_claims(self._app_id, claims.get("sub"), claims, guests=self._guests)

@@ -144,10 +144,14 @@ class FirebaseIdentity:
     Args:
         tenant: the Identity Platform tenant. Tokens of another tenant, or of the project itself, are invalid. If it is
             None, tokens of any tenant are invalid, which firebase-admin alone would accept.
+        guests: whether the app takes anonymous users as guests.
         options: the options of :class:`FirebaseTokens`.
     """
 
-    def __init__(self, project: str, app_id: str, *, tenant: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, project: str, app_id: str, *, tenant: str | None = None, guests: bool = False, **options: Any
+    ) -> None:
+        self._guests = guests
         self._tokens = FirebaseTokens(project, tenant=tenant, **options)
         self._app_id = app_id
         self._tenant = tenant
@@ -162,7 +166,7 @@ class FirebaseIdentity:
         tenant = tenant_of(claims)
         if tenant != self._tenant:
             raise Unauthenticated(reason=f"a token of tenant {tenant!r}, and this app is bound to {self._tenant!r}")
-        return caller_from_claims(self._app_id, claims.get("sub"), claims)
+        return caller_from_claims(self._app_id, claims.get("sub"), claims, guests=self._guests)
 
 
 class EmulatorTokens:
@@ -196,9 +200,14 @@ class EmulatorTokens:
 
 
 class EmulatorIdentity:
-    """Verifies the Auth emulator's tokens for one app. Tokens of tenants are invalid."""
+    """Verifies the Auth emulator's tokens for one app. Tokens of tenants are invalid.
 
-    def __init__(self, project: str, app_id: str) -> None:
+    Args:
+        guests: whether the app takes anonymous users as guests.
+    """
+
+    def __init__(self, project: str, app_id: str, *, guests: bool = False) -> None:
+        self._guests = guests
         self._tokens = EmulatorTokens(project)
         self._app_id = app_id
 
@@ -207,7 +216,7 @@ class EmulatorIdentity:
         claims = self._tokens.claims(token)
         if tenant_of(claims) is not None:
             raise Unauthenticated(reason="the token is of a tenant")
-        return caller_from_claims(self._app_id, claims.get("sub"), claims)
+        return caller_from_claims(self._app_id, claims.get("sub"), claims, guests=self._guests)
 
 
 def _log_text(error: Exception) -> str:

@@ -59,6 +59,7 @@ from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from ..identity import Caller, bearer
+from ..scope import Scope
 from ..services.bundle import Services
 from ..services.upload_limits import Uploads
 from ..settings.app import Settings
@@ -366,7 +367,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         if request.method == "OPTIONS" or request.endpoint in _PUBLIC:
             return
         if own.is_public(request.endpoint):
-            own.enter()
+            _enter_public(services, own)
             return
         begin_beside()
         if services.internal is not None and request.endpoint in _INTERNAL:
@@ -375,6 +376,8 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         if request.endpoint is None and not (request.path.startswith("/v1/") or own.is_private(request.path)):
             return
         g.caller = request.environ.get(CALLER_KEY) or _verified(services)
+        own.check_guest()
+        _let_in(services, g.caller.scope, guest=g.caller.guest)
         own.enter()
         own.check_feature()
 
@@ -403,10 +406,33 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
 
 def _verified(services: Services) -> Caller:
     """Return the user that the request's token was issued to."""
+    everybody = services.settings.identity.app_check_for == "all"
+    if everybody:
+        _check_client(services)
+    identity = services.agents if request.endpoint == mcp.ENDPOINT else services.identity
+    caller = identity.verify(bearer(request.headers.get("Authorization")))
+    if caller.guest and not everybody:
+        _check_client(services)
+    return caller
+
+
+def _enter_public(services: Services, own: OwnRoutes) -> None:
+    """Take a place for a request without a token. One that calls a model is a guest's."""
+    own.enter()
+    visitor = g.get("visitor")
+    if visitor is not None:
+        _check_client(services)
+        _let_in(services, visitor, guest=True)
+
+
+def _let_in(services: Services, user: Scope, *, guest: bool) -> None:
+    if services.guests is not None:
+        services.guests.enter(user, guest=guest)
+
+
+def _check_client(services: Services) -> None:
     if services.app_check is not None:
         services.app_check.verify(request.headers.get("X-Firebase-AppCheck"))
-    identity = services.agents if request.endpoint == mcp.ENDPOINT else services.identity
-    return identity.verify(bearer(request.headers.get("Authorization")))
 
 
 def _drop_type_without_body(response: Response) -> None:

@@ -21,6 +21,7 @@ from ..llm.gateway import Gateway
 from ..llm.google_locations import GLOBAL
 from ..llm.prices import CLAUDE_IN_A_REGION, FLEX, STANDARD, Prices
 from ..llm.types import Provider
+from ..membership.guests import Guests
 from ..metering.ceiling import Ceiling
 from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
@@ -142,6 +143,7 @@ def build(
         ),
         identity=identity,
         agents=_agents(settings, identity, scoped),
+        guests=Guests(scoped) if settings.guests else None,
         dev_identity=dev_identity,
         app_check=_app_check(settings),
         chats=Chats(scoped, clock),
@@ -213,15 +215,19 @@ def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
 
         checks = settings.identity
         verifier = FirebaseIdentity(
-            _project(settings), app_id, tenant=checks.tenant or None, check_revoked=checks.check_revoked
+            _project(settings),
+            app_id,
+            tenant=checks.tenant or None,
+            guests=settings.guests,
+            check_revoked=checks.check_revoked,
         )
         return verifier, None
-    dev = DevIdentity(app_id, load_or_create_key(env.data))
+    dev = DevIdentity(app_id, load_or_create_key(env.data), guests=settings.guests)
     if env.auth_emulator is None:
         return dev, dev
     from ..identity.firebase import EmulatorIdentity
 
-    return AnyOf(dev, EmulatorIdentity(_project(settings), app_id)), dev
+    return AnyOf(dev, EmulatorIdentity(_project(settings), app_id, guests=settings.guests)), dev
 
 
 def _agents(settings: Settings, identity: Identity, store: ScopedStore) -> Identity:

@@ -17,6 +17,7 @@ from ..identity import Attestation, DevIdentity, Identity
 from ..jobs import Callers, Job, Jobs, Kind
 from ..jobs.base import HasKind, kind_of
 from ..llm.gateway import Gateway
+from ..membership.guests import Guests
 from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
@@ -43,7 +44,8 @@ class Services:
     checks users' texts; it is None if there is no moderation. ``app_check`` verifies App Check tokens; it is None if
     the settings ask for none. ``push`` sends notifications to devices; it is None on a laptop. ``internal`` verifies
     the tokens of Cloud Tasks; it is None without Cloud Tasks. ``agents`` verifies tokens at
-    ``POST /mcp``. ``tracer`` begins the traces of requests and jobs; it is None if no telemetry is sent.
+    ``POST /mcp``. ``tracer`` begins the traces of requests and jobs; it is None if no telemetry is sent. ``guests``
+    lets users without an account in; it is None if the app takes none.
     """
 
     settings: Settings
@@ -52,6 +54,7 @@ class Services:
     files: KeptFiles
     identity: Identity
     agents: Identity
+    guests: Guests | None
     dev_identity: DevIdentity | None
     app_check: Attestation | None
     chats: Chats

@@ -28,7 +28,17 @@ from ..telemetry.options import Options, read_options
 from ..text_file import read_text_file
 from .environments import chosen, environments, inherited_problems, overlaid, project_of
 from .openai_server import AUTHORIZATION, OpenAIServer, base_url_problem
-from .plans import Billing, Budget, Plan, balance_faults, budget_problems, meter_faults, shared_prices
+from .plans import (
+    GUEST_PLAN,
+    Billing,
+    Budget,
+    Plan,
+    balance_faults,
+    budget_problems,
+    guest_problems,
+    meter_faults,
+    shared_prices,
+)
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
 from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice, Telemetry
@@ -284,6 +294,11 @@ class IdentitySettings(_Section):
         default=(),
         description="Firebase app ids (1:1234:web:abcd) whose App Check tokens requests must carry; none: no check.",
     )
+    app_check_for: Literal["all", "guests"] = Field(
+        default="all",
+        description='Whose requests must carry them: everybody\'s, or "guests": those of users without an account, and '
+        "those to public routes that call a model.",
+    )
     sign_in: tuple[SignIn, ...] = Field(
         default=(),
         description="Ways to sign in that a deploy switches on in Firebase Authentication; it switches none off. "
@@ -479,6 +494,11 @@ class Settings(_Section):
         return "(default)" if self.cloud.database == "shared" else self.cloud.database_id or self.app.id
 
     @property
+    def guests(self) -> bool:
+        """Whether the app takes users without an account."""
+        return GUEST_PLAN in self.plans
+
+    @property
     def upload_bytes(self) -> int:
         """The most bytes of a file in a request.
 
@@ -627,6 +647,12 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
     yield from balance_faults(settings.plans, settings.billing.top_ups)
     yield from budget_problems(settings.budget, settings.plans)
     yield from meter_faults(settings.plans)
+    yield from guest_problems(settings.plans, settings.app.plan)
+    if settings.identity.app_check_for == "guests" and not (settings.identity.app_check and settings.guests):
+        yield (
+            "firelaunch.toml: identity.app_check_for is 'guests': name your clients in identity.app_check, and a plan "
+            "[plans.guest]."
+        )
     yield from _database_problems(settings)
     yield from _server_problems(settings)
     try:

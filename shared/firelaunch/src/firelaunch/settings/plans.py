@@ -17,6 +17,7 @@ __all__ = [
     "TopUp",
     "balance_faults",
     "budget_problems",
+    "guest_problems",
     "meter_faults",
     "shared_prices",
 ]
@@ -168,3 +169,15 @@ def budget_problems(budget: Budget, plans: Mapping[str, Plan]) -> Iterator[str]:
             "firelaunch.toml: budget.guests_daily_usd is missing, and there is a [plans.guest]: anybody can be a guest "
             'any number of times. Say what the guests of a day may cost together, such as guests_daily_usd = "5".'
         )
+
+
+def guest_problems(plans: Mapping[str, Plan], usual: str) -> Iterator[str]:
+    """Yield a message for each way in which the guests' plan is more than that.
+
+    Args:
+        usual: the plan of users who have none of their own.
+    """
+    if usual == GUEST_PLAN:
+        yield "firelaunch.toml: app.plan is 'guest', which is the plan of users without an account; name another one."
+    if GUEST_PLAN in plans and (plans[GUEST_PLAN].prices or plans[GUEST_PLAN].balance):
+        yield "firelaunch.toml: plans.guest is for sale, and guests have no account to pay with: take that out."

@@ -11,7 +11,7 @@ however late the writer wakes up. docs/adr/0025 explains how each backend does i
 **A user's fence.** An erasure writes ``apps/{app}/erasures/{hash of the user}`` before it removes anything. Every
 commit that creates data of a user verifies that document (:class:`Erasable`, behind :class:`.scoped.ScopedStore`). So
 work that began before the erasure creates no data after it. Work that begins afterwards (:data:`BEGAN`) may create
-data: the user has come back.
+data: the user has come back. Where the document says :data:`CLOSED`, no work may.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from ..errors import AlreadyExists, Fenced, InvalidId, NotFound, PreconditionFai
 from ..scope import Scope, check_uid, split
 from .base import Create, Delete, Document, DocumentStore, Filter, Query, Set, Update, Verify, Write
 
-__all__ = ["BEGAN", "Erasable", "Fence", "UserField", "begun_at"]
+__all__ = ["BEGAN", "CLOSED", "Erasable", "Fence", "UserField", "begun_at"]
 
 T = TypeVar("T")
 
 BEGAN: Final[ContextVar[datetime | None]] = ContextVar("began", default=None)
 """The time at which the request, the job's attempt or the event began that this code works for. None if it works for
 none of these, which counts as now."""
+
+CLOSED: Final = "closed"
+"""The field of an erasure's document that keeps its user from coming back: their data was moved to an account."""
 
 _REMEMBERED = 1_000
 """The most users who came back after an erasure to remember, so that their commits need no second try."""
@@ -106,7 +109,7 @@ class Erasable:
         """Call ``commit`` with the conditions to commit under, and return its result.
 
         Raises:
-            Fenced: a user was erased after this work began.
+            Fenced: a user was erased after this work began, or is closed.
         """
         for _ in range(_TRIES):
             conditions = [Verify(path, self._known.get(path)) for path in paths]
@@ -119,7 +122,7 @@ class Erasable:
                     raise  # our conditions held, so one of the commit's own conditions failed
                 began = BEGAN.get() or datetime.now(UTC)
                 for path, erasure in zip(paths, erasures, strict=True):
-                    if erasure is not None and erasure.update_time >= began:
+                    if erasure is not None and (erasure.update_time >= began or erasure.data.get(CLOSED)):
                         raise Fenced("This user's data was erased in the meantime.", reason=path) from None
                     # An older erasure is of a user who came back: verify that it does not change from now on.
                     self._remember(path, erasure)

@@ -194,8 +194,11 @@ class ScopedStore:
         with span("read", _OF_READ):
             return self.__store.read(self.__wall.check_paths(paths), own)
 
-    def commit(self, writes: Sequence[Write]) -> datetime:
+    def commit(self, writes: Sequence[Write], *, leaving: Scope | None = None) -> datetime:
         """Apply all writes or none. See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`.
+
+        Args:
+            leaving: a user whose documents move to another one. No observer hears of what changes in that user's part.
 
         Raises:
             Fenced: a write creates data of a user who was erased after this work began.
@@ -203,7 +206,8 @@ class ScopedStore:
         """
         _check_outside_transaction()
         own = self.__wall.check_writes(writes)
-        own += self.__observed(own, {})
+        heard = own if leaving is None else [write for write in own if not write.path.startswith(f"{leaving.root}/")]
+        own += self.__observed(heard, {})
         users = self.__erasable.users(own)
         with span("commit", _OF_COMMIT) as part:
             part.set(BATCH_SIZE, len(own))

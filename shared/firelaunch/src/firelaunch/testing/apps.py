@@ -144,17 +144,18 @@ class User:
         return {"Authorization": f"Bearer {self.token}", **headers}
 
 
-def sign_in(app: App, uid: str, role: str = "member", *, plan: str | None = None) -> User:
+def sign_in(app: App, uid: str, role: str = "member", *, plan: str | None = None, guest: bool = False) -> User:
     """Sign in to ``app``, which runs in embedded or emulators mode, and return the user.
 
     Args:
         plan: a plan of the settings, which the user is granted first; the plan that they have if left out.
+        guest: whether the user has no account, as Firebase's anonymous users; the settings need a plan for guests.
     """
     client = app.test_client()
     if plan is not None:
         services: Services = app.extensions["firelaunch"].services
         services.checkout.grant(services.store.scope.of(uid), plan)
-    answer = client.post("/dev/token", json={"uid": uid, "role": role})
+    answer = client.post("/dev/token", json={"uid": uid, "role": role, "guest": guest})
     return User(client, answer.get_json()["token"])
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..chats.store import file_prefix
 from ..documents.kept_files import KeptFile, KeptFiles
 from ..errors import BadRequest, FileNotTaken, NotFound, NoUploadRoom, TooLarge
 from ..llm.attachments import IMAGE_TOKENS, Attachment, Kind, kind_of
@@ -174,7 +175,7 @@ class _Arrival:
 
         attachment = self.room.attachment(size + 2, make)
         digest = hashlib.sha256(media_type.encode() + b"\n" + attachment.data).hexdigest()
-        file_id = f"file_{_chat_key(self.chat_id)}{digest[:32]}"
+        file_id = f"{file_prefix(self.chat_id)}{digest[:32]}"
         return NewAttachment(attachment, _reference(file_id, attachment))
 
 
@@ -251,11 +252,6 @@ def _content(files: KeptFiles, file_id: str) -> bytes:
         return file.read()
 
 
-def _chat_key(chat_id: str) -> str:
-    """Return the part of a file's id that says which chat it belongs to."""
-    return hashlib.sha256(chat_id.encode()).hexdigest()[:16]
-
-
 def store_attachments(files: KeptFiles, attachments: Sequence[NewAttachment]) -> None:
     """Store new files among the user's. One that the chat has already is not stored again."""
     for new in attachments:
@@ -270,7 +266,7 @@ def attachment_file(files: KeptFiles, chat_id: str, file_id: str) -> KeptFile:
     Raises:
         NotFound: it is none. Files of other chats, and the app's own, are not found by this.
     """
-    if not _ID.fullmatch(file_id) or not file_id.startswith(f"file_{_chat_key(chat_id)}"):
+    if not _ID.fullmatch(file_id) or not file_id.startswith(file_prefix(chat_id)):
         raise NotFound
     return files.get(file_id)
 

@@ -10,7 +10,6 @@ started earlier can create no more data of the user, however long they go on.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,7 +33,7 @@ from ...store.base import DELETE_FIELD, Create, Delete, Document, Set, Update, W
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
-from .kept import KeptDocuments, kept_elsewhere, pages
+from .kept import KeptDocuments, guests_on_their_way, kept_elsewhere, names_user, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 
@@ -136,7 +135,10 @@ class Erasure:
         """
         user = self.store.scope.of(uid)
         now = self.clock()
-        self.store.commit([Set(user.erasure(), {"begun_at": now, "delete_at": now + timedelta(days=_KEPT_DAYS)})])
+        remembered = {"begun_at": now, "delete_at": now + timedelta(days=_KEPT_DAYS)}
+        self.store.commit([Set(user.erasure(), remembered, merge=True)])  # a guest who was closed stays closed
+        for guest in list(guests_on_their_way(self.store, user)):
+            self.run(guest, step)
         step("counting")
         before = self.report(uid)
         for number in range(_PASSES):
@@ -167,7 +169,7 @@ class Erasure:
             self._change(kept, documents)
             self.forget(kept.name, [document.id for document in documents])
             return
-        named = [document for document in documents if _names(document.id, user)]
+        named = [document for document in documents if names_user(document.id, user)]
         unnamed = [document for document in documents if document not in named]
         if unnamed:
             self._change(kept, unnamed)
@@ -233,11 +235,6 @@ def erasure_of(services: Services) -> Erasure:
     if services.checkout.payments is not None:
         traces.append(SubscriptionTraces(services.store, services.checkout.payments))
     return Erasure(services.store, traces, forget=partial(_forget, services.documents, app))
-
-
-def _names(document_id: str, user: Scope) -> bool:
-    """Return whether a document's id is the user's, or has it between other characters than letters and digits."""
-    return re.search(rf"(?<![^\W_]){re.escape(str(user.uid))}(?![^\W_])", document_id) is not None
 
 
 def _forget(documents: Documents, app: Scope, collection: str, ids: Iterable[str]) -> None:

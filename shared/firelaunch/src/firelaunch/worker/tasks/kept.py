@@ -6,16 +6,20 @@ belong to users, or name one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from pydantic import BaseModel, Field
+
+from ...jobs.base import Kind
 from ...scope import Scope
 from ...store.base import Document, Filter, Query
 from ...store.fence import UserField
 from ...store.scoped import ScopedStore
 
-__all__ = ["HIDDEN", "KeptDocuments", "kept_elsewhere", "pages"]
+__all__ = ["HIDDEN", "MERGE", "KeptDocuments", "Merge", "guests_on_their_way", "kept_elsewhere", "names_user", "pages"]
 
 _PAGE = 300
 
@@ -28,6 +32,15 @@ HIDDEN: Final = {
 """What an export leaves out of a collection: all of it, or these fields. Nothing in it is the user's data: parts of the
 index, locks, names in the bucket, the addresses that notifications are sent to, and the results of tools whose output
 the app does not show."""
+
+
+class Merge(BaseModel):
+    """The payload of the job that merges a guest into the job's user (:mod:`.merge`)."""
+
+    guest: str = Field(max_length=128)
+
+
+MERGE: Final = Kind("merge_guest", Merge, max_attempts=20, seconds=1700)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +100,16 @@ def pages(store: ScopedStore, kept: KeptDocuments, most: int = _PAGE) -> Iterato
     while page:
         yield page
         page = store.query(replace(query, after=[page[-1].id])) if len(page) == most else []
+
+
+def guests_on_their_way(store: ScopedStore, user: Scope) -> Iterator[str]:
+    """Yield the guests whose data is being moved to ``user``. Whoever erases the user erases them, too."""
+    for page in pages(store, KeptDocuments(Query(f"apps/{user.app_id}/jobs", where=(Filter("uid", "==", user.uid),)))):
+        for job in page:
+            if job.data.get("kind") == MERGE.name and job.data.get("state") != "succeeded":
+                yield Merge.model_validate_json(job.data["payload"]).guest
+
+
+def names_user(document_id: str, user: Scope) -> bool:
+    """Return whether a document's id is the user's, or has it between other characters than letters and digits."""
+    return re.search(rf"(?<![^\W_]){re.escape(str(user.uid))}(?![^\W_])", document_id) is not None
