@@ -125,6 +125,9 @@ GUESTS = """
 [plans.guest]
 requests_per_minute = 5
 daily_usd = "0.02"
+
+[budget]
+guests_daily_usd = "5"
 """
 
 

@@ -273,6 +273,14 @@ def an_export(store: FailingStore, files: LocalFiles) -> str:
     return job_id
 
 
+GUESTS = """
+[plans.guest]
+requests_per_minute = 5
+daily_usd = "0.05"
+
+[budget]
+guests_daily_usd = "5"
+"""
 OAUTH = """
 [mcp]
 authorization_server = "https://auth.example.com"
@@ -327,6 +335,9 @@ def request_of(
         data = {"file": (io.BytesIO(secrets.token_bytes(8).hex().encode()), "a.txt")}
         return user.client.open(filled(path, found), method=method, data=data, headers=headers)
     body = documented_example(content.get("application/json", {}).get("schema", {}), user)
+    if path == "/v1/me/merge":
+        guest = {"uid": f"guest-{secrets.token_hex(8)}", "guest": True}
+        body = {"guest_token": user.client.post("/dev/token", json=guest).get_json()["token"]}
     return user.client.open(filled(path, found), method=method, json=body, headers=headers)
 
 
@@ -347,7 +358,7 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     monkeypatch.setattr(admission, "_SECONDS", 0.05)
     stripe.account.prices.add("price_pro")
     environ = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
-    settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD + OAUTH), environ)
+    settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD + OAUTH + GUESTS), environ)
     store = FailingStore(build_store(settings))
     app = App("failing")
     init_app(app, build(settings, store=store), lambda _: [Chunk("Yes.")])

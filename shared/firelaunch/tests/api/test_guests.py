@@ -29,6 +29,9 @@ GUESTS = """
 requests_per_minute = 3
 daily_usd = "0.05"
 documents = 1
+
+[budget]
+guests_daily_usd = "5"
 """
 MakeApp = Callable[..., App]
 ROOT = File(__file__).resolve().parents[4]

@@ -37,6 +37,9 @@ GUESTS = """
 requests_per_minute = 1000
 daily_usd = "0.05"
 documents = 3
+
+[budget]
+guests_daily_usd = "5"
 """
 PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"0" * 40).decode()
 
