@@ -59,6 +59,8 @@ WRITERS_OF_EXPIRY = {
     "turns/batch.py",
     "billing/webhooks.py",
     "worker/tasks/erase.py",
+    "worker/tasks/merge.py",
+    "worker/tasks/user_move.py",
 }
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
@@ -162,8 +164,11 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
 
 
 def after_one_of_each(folder: Path) -> Path:
-    """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, an erasure."""
-    bounded = SETTINGS + '[budget]\ndaily_usd = "5"\n[prices.offline]\ninput = "1"\noutput = "1"\n'
+    """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, an erasure, a merge."""
+    bounded = (
+        SETTINGS + '[budget]\ndaily_usd = "5"\nguests_daily_usd = "5"\n[prices.offline]\ninput = "1"\noutput = "1"\n'
+    )
+    bounded += '[plans.guest]\nrequests_per_minute = 5\ndaily_usd = "1"\n'
     settings = Settings.load(write_app(folder, bounded), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -180,6 +185,10 @@ def after_one_of_each(folder: Path) -> Path:
     with StripeServer() as stripe:
         Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))
     erasure_of(services).run("bob")
+    guest = sign_in(app, "guest", guest=True)
+    assert guest.send(guest.new_chat(), "Hello").status_code == 200
+    merge = ada.post("/v1/me/merge", {"guest_token": guest.token}).get_json()
+    app.runner.run(merge["id"])
     store.close()
     return next(folder.rglob("*.sqlite3"))
 

@@ -175,7 +175,7 @@ class UserMove:
         chat = self._store.get(self._source.chat(chat_id))
         if chat is None:  # what the deletion of a chat left behind
             return
-        folder, new_id = self._source.messages(chat_id), str(chat.data[_MOVED_TO])
+        new_id = str(chat.data[_MOVED_TO])
 
         def path_of(message: Document) -> Iterator[str]:
             yield self._target.message(new_id, message.id)
@@ -186,7 +186,7 @@ class UserMove:
                 return message.data
             return {**message.data, "files": [{**each, "id": _file_id(each["id"], renamed)} for each in files]}
 
-        while page := self._store.query(Query(folder, limit=_PAGE)):
+        while page := self._store.query(Query(self._source.messages(chat_id), limit=_PAGE)):
             self._move_all(page, path_of, "messages", with_files)
         self._store.commit([Delete(chat.path)])
 
