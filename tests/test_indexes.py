@@ -164,7 +164,7 @@ def test_a_query_that_cannot_be_read_fails_rather_than_being_overlooked(tmp_path
 
 
 def after_one_of_each(folder: Path) -> Path:
-    """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, an erasure, a merge."""
+    """The database of an app that used each of what expires: a turn, a batch, an invitation, an event, a merge..."""
     bounded = (
         SETTINGS + '[budget]\ndaily_usd = "5"\nguests_daily_usd = "5"\n[prices.offline]\ninput = "1"\noutput = "1"\n'
     )

@@ -335,15 +335,15 @@ def request_of(
         data = {"file": (io.BytesIO(secrets.token_bytes(8).hex().encode()), "a.txt")}
         return user.client.open(filled(path, found), method=method, data=data, headers=headers)
     body = documented_example(content.get("application/json", {}).get("schema", {}), user)
-    if path == "/v1/me/merge":
-        guest = {"uid": f"guest-{secrets.token_hex(8)}", "guest": True}
-        body = {"guest_token": user.client.post("/dev/token", json=guest).get_json()["token"]}
     return user.client.open(filled(path, found), method=method, json=body, headers=headers)
 
 
 def documented_example(schema: dict[str, Any], user: User) -> Any:
     if "$ref" not in schema:
         return None
+    if schema["$ref"].endswith("/GuestMerge"):
+        guest = {"uid": f"guest-{secrets.token_hex(8)}", "guest": True}
+        return {"guest_token": user.client.post("/dev/token", json=guest).get_json()["token"]}
     schemas = user.client.get("/openapi.json").get_json()["components"]["schemas"]
     return schemas[schema["$ref"].rpartition("/")[2]]["example"]
 
