@@ -40,8 +40,8 @@ _WAIT_SECONDS = 2.0
 _SPARE_SECONDS = 60.0
 """The rest of an attempt's time in which nothing more is begun."""
 
-_OTHERWISE = frozenset({"usage", "chats", "kept_files", "documents", "memory", "devices"})
-"""The collections below a user that move in ways of their own, or, as devices, not at all."""
+_OTHERWISE = frozenset({"usage", "chats", "kept_files", "documents", "memory", "devices", "credit_entries"})
+"""The collections below a user that move in ways of their own, or, as devices and credit, not at all."""
 
 _LEFT: Final = frozenset({"device_owners", "sources"})
 """What is kept elsewhere and made anew with what it belongs to."""
