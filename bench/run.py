@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("start", "turn", "identity", "relay", "telemetry", "index", "firestore_search", "ingest", "chunking")
+NAMES = ("start", "turn", "identity", "relay", "telemetry", "index", "firestore_search", "ingest", "chunking", "ops")
 
 
 def main(arguments: list[str]) -> None:

@@ -34,6 +34,14 @@ class Attempt:
     charged: int = 0
     owed: int = 0
     calls: int = 0
+    models: dict[str, int] = field(default_factory=dict)
+    """What is owed by model."""
+
+    def enter(self, model: str, charged: int, owed: int) -> None:
+        """Enter a call."""
+        self.charged += charged
+        self.owed += owed
+        self.models[model] = self.models.get(model, 0) + owed
 
 
 @dataclass(slots=True)
@@ -64,8 +72,8 @@ class Books(ModelServer):
             attempt = self._open.attempts[next(key for key in keys if key in self._open.attempts)]
             action = attempt.script.pop(0) if attempt.script else Reply()
             attempt.calls += 1
-            attempt.charged += _charge(request, action, dense_tokens)
-            attempt.owed += _charge(request, action, _bytes)
+            costs = [_charge(request, action, count) for count in (dense_tokens, _bytes)]
+            attempt.enter(request["model"], *costs)
         if isinstance(action, Reply) and action.hang_after == 0:
             attempt.silent()
         return action

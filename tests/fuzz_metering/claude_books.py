@@ -47,8 +47,8 @@ class ClaudeBooks(ClaudeServer):
             if action.cut_after is not None:
                 return HttpAnswer(0, None)
             action = replace(action, error_after=None, hang_after=None)  # there is no way to begin such an answer
-        attempt.charged += _charge(body["model"], action, dense_tokens)
-        attempt.owed += _charge(body["model"], action, lambda text: len(text.encode()))
+        costs = [_charge(body["model"], action, count) for count in (dense_tokens, lambda text: len(text.encode()))]
+        attempt.enter(body["model"], *costs)
         if action.hang_after == 0:
             attempt.silent()
         self.replies = [_reply(action)]

@@ -19,6 +19,8 @@ from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.types import Chunk, Message
 from firelaunch.metering.call_records import calls_of_request
 from firelaunch.metering.reservations import Day
+from firelaunch.metering.sum_repair import recount
+from firelaunch.metering.sum_reports import SumReader, dearest_users, hours_of_day
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
@@ -81,7 +83,9 @@ class Report:
     ``difference`` is between what was settled and what was owed: what the server charged, or a bound where it did not
     say. ``beyond`` is what those bounds were above what it charged. ``killed`` are turns whose process died before it
     could settle, ``killed_charged`` those of them that the provider had charged for, and ``lost`` what it had: nobody
-    is billed for that. Each of them has its reservation reported as expired, which is no less.
+    is billed for that. Each of them has its reservation reported as expired, which is no less. ``sums_difference`` is
+    between the app's sums and the books, by model and by user, before anything is repaired; ``repaired_hours`` are
+    those whose sums a recount of the records changed.
     """
 
     turns: int = 0
@@ -98,12 +102,15 @@ class Report:
     calls: int = 0
     refused_for_budget: int = 0
     left_at_the_first_word: int = 0
+    sums_difference_micro_usd: int = 0
+    repaired_hours: int = 0
     examples: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
         """Whether nothing leaked."""
         wrong = self.difference_micro_usd or self.overruns or self.unsettled or self.examples
+        wrong = wrong or self.sums_difference_micro_usd or self.repaired_hours
         return not wrong and self.lost_micro_usd <= self.expired_micro_usd
 
     def with_(self, other: Report) -> Report:
@@ -280,6 +287,7 @@ def _many(world: _World, turns: int, seed: int, report: Report, tick: Callable[[
     users = {uid: sign_in(world.app, uid) for uid in _USERS}
     chats = {uid: [users[uid].new_chat() for _ in range(4)] for uid in _USERS}
     done: list[Attempt] = []
+    ledger: dict[tuple[str, str], int] = {}
     lock = threading.Lock()
 
     def one(number: int) -> None:
@@ -288,12 +296,15 @@ def _many(world: _World, turns: int, seed: int, report: Report, tick: Callable[[
         attempt = _Simulated(world, user, chats[plan.user][number % 4], plan).run()
         with lock:
             done.append(attempt)
-            _enter(world, plan, attempt, report)
+            if _enter(world, plan, attempt, report):
+                for key, owed in ((("user", plan.user), attempt.owed), *_by_model(attempt)):
+                    ledger[key] = ledger.get(key, 0) + owed
             tick(len(done), turns)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, range(turns)))
     world.clock.ahead = timedelta(seconds=world.services.metering.reservation_seconds + 1)
+    _compare_sums(world, ledger, report)
     days = [world.day(uid) for uid in _USERS]
     report.settled_micro_usd = sum(day.number("cost_micro_usd") for day in days)
     owed = report.charged_micro_usd + report.beyond_micro_usd
@@ -305,8 +316,29 @@ def _many(world: _World, turns: int, seed: int, report: Report, tick: Callable[[
     world.sqlite.close()
 
 
-def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None:
-    """Compare the two books on one turn."""
+def _by_model(attempt: Attempt) -> list[tuple[tuple[str, str], int]]:
+    return [(("model", model), owed) for model, owed in attempt.models.items()]
+
+
+def _compare_sums(world: _World, ledger: dict[tuple[str, str], int], report: Report) -> None:
+    """Compare the app's sums with what the turns that settled owed."""
+    app, now, day = Scope("demo"), world.clock(), world.services.metering.today()
+    sums = SumReader(world.sqlite, app, now).report(now - timedelta(days=1), now)
+    summed = {("model", row["name"]): row["cost_micro_usd"] for row in sums.by("model")}
+    users = dearest_users(world.sqlite, app, day, 100)
+    summed |= {("user", user["uid"]): user["cost_micro_usd"] for user in users}
+    differences = {key: summed.get(key, 0) - ledger.get(key, 0) for key in {*summed, *ledger}}
+    report.sums_difference_micro_usd = sum(map(abs, differences.values()))
+    if report.sums_difference_micro_usd:
+        report.examples = [*report.examples, f"sums beyond the books: {differences}"][:5]
+    for part in ("prompt", "plan", "purpose", "end"):
+        total = sum(row["cost_micro_usd"] for row in sums.by(part))
+        report.sums_difference_micro_usd += abs(total - sums.totals()["cost_micro_usd"])
+    report.repaired_hours = sum(recount(world.sqlite, app, hour) for hour in hours_of_day(day))
+
+
+def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> bool:
+    """Compare the two books on one turn, and return whether it settled."""
     record = world.sqlite.get(Scope("demo", plan.user).request(_request_id(plan)))
     settled = world.store.settled.get(_request_id(plan), 0)
     report.calls += attempt.calls
@@ -323,12 +355,13 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> None
         held = world.day(plan.user).reservations(world.clock(), expired=False).get(_request_id(plan), 0)
         if lost > held:
             report.examples = [*report.examples, f"{plan}: {lost} lost, and {held} held"][:5]
-        return
+        return False
     report.charged_micro_usd += attempt.charged
     report.beyond_micro_usd += attempt.owed - attempt.charged
     if settled != attempt.owed or settled < attempt.charged:
         told = f"{plan}: settled {settled}, owed {attempt.owed}, charged {attempt.charged}"
         report.examples = [*report.examples, told][:5]
+    return True
 
 
 def _request_id(plan: _Plan) -> str:

@@ -22,6 +22,7 @@ def test_what_is_settled_is_what_the_provider_charged_whatever_goes_wrong(tmp_pa
     report = fuzz(tmp_path, turns=120, seed=1)
     assert report.holds, report
     assert (report.difference_micro_usd, report.overruns, report.unsettled) == (0, 0, 0)
+    assert (report.sums_difference_micro_usd, report.repaired_hours) == (0, 0)
     assert report.settled_micro_usd > 0
     assert report.killed > 0
     assert report.refused_for_budget > 0

@@ -109,7 +109,7 @@ class Totals(CallFigures, RequestFigures):
 class Point(Totals):
     """The figures of an hour or a day."""
 
-    at: str = Field(description="The hour, as 2026-03-01T09, or the day (UTC).")
+    at: Time = Field(description="When the hour or the day begins.")
 
 
 class NamedFigures(CallFigures):
@@ -177,7 +177,7 @@ _SUMS = {
     "end": "2026-03-02T00:00:00.000000Z",
     "step": "day",
     "totals": _TOTALS,
-    "points": [{"at": "2026-03-01", **_TOTALS}],
+    "points": [{"at": "2026-03-01T00:00:00.000000Z", **_TOTALS}],
     "by": {
         part: [{"name": name, **_CALL}]
         for part, name in zip(CALL_PARTS, ("gpt-6.1-terra", "chat@1", "free", "turn", "stop"), strict=True)
@@ -345,13 +345,18 @@ def sums(query: SumsQuery) -> dict[str, Any]:
         "end": report.window.end.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "step": query.step,
         "totals": report.totals(),
-        "points": [{"at": at, **point} for at, point in report.points.items()],
+        "points": [{"at": _begins(at), **point} for at, point in report.points.items()],
         "by": {part: report.by(part) for part in CALL_PARTS},
         "calls": report.calls(),
         "requests": report.requests(),
         "times": report.times(),
         "missing": report.missing,
     }
+
+
+def _begins(at: str) -> str:
+    """Return when an hour or a day begins, by its name."""
+    return f"{at if 'T' in at else f'{at}T00'}:00:00.000000Z"
 
 
 @api.get(

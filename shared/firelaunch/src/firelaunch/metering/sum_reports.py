@@ -208,16 +208,21 @@ class SumReader:
         """Return the hours to read by day, and the days for which there are too many."""
         left = self._most_reads - len(folded)
         now = self._now.strftime("%Y-%m-%dT%H")
+        first = min((day for day, document in folded.items() if document is not None), default="")
+        kept = (self._now - timedelta(days=_BY_HOUR_DAYS)).date().isoformat()
         unread: dict[str, list[str]] = {}
         missing = []
         for day in reversed(window.days):
             document = folded.get(day)
+            if document is None and day < kept:
+                continue  # its hours are no longer there
             through = "" if document is None else str(document.data.get("through", ""))
             if document is not None and not through and day < self._today and "requests" in document.data:
                 continue  # it was summed up before there were sums by the hour
             hours = [hour for hour in window.hours_of(day) if through <= hour <= now]
             if len(hours) * SHARDS > left:
-                missing.append(day)
+                if day >= first:  # before its first night an app had nothing to sum up
+                    missing.append(day)
                 continue
             left -= len(hours) * SHARDS
             unread[day] = hours

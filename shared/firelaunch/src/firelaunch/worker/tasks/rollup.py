@@ -114,7 +114,8 @@ def app_usage(services: Services, days: int) -> list[dict[str, Any]]:
         if view["updated_at"] is None or view["updated_at"][:10] <= day:  # the day was not over when it was summed up
             point = report.points.get(day, {})
             live = {name: int(point.get(name, 0)) for name in SUMMED} | {"requests": int(point.get("counted", 0))}
-            live["users"] = store.count(Query(store.scope.user_sums(), where=(Filter("period", "==", day),)))
+            if any(live.values()):
+                live["users"] = store.count(Query(store.scope.user_sums(), where=(Filter("period", "==", day),)))
             view |= {name: max(view[name], figure) for name, figure in live.items()}
         views.append(view)
     return views
