@@ -15,12 +15,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from firelaunch.metering.sum_repair import folded_fields
 from firelaunch.metering.sums import Tree, add_call, add_request, hour_of, hour_write, user_writes
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
-from firelaunch.store.base import Create, Write
+from firelaunch.store.base import Create, Set, Write
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import User, sign_in, write_app
 from firelaunch.worker.tasks.rollup import ROLLUP, Rollup
@@ -69,28 +70,35 @@ def main() -> None:
         init_app(app, build(settings, lambda: now[0], store=store), lambda _: iter(()))  # type: ignore[arg-type]
         # Each day before yesterday had its night. Yesterday is still as its settlements left it.
         now[0] = NOW - timedelta(days=1, hours=23)
-        rolled_up(app, report)
+        for back in range(DAYS):
+            fold(app, f"{now[0] - timedelta(days=back):%Y-%m-%d}")
         now[0] = NOW - timedelta(hours=23, minutes=10)
         views(app, store, report, "00:20", None)
         now[0] = NOW - timedelta(hours=23)
-        rolled_up(app, None)
+        night(app, report)
         now[0] = NOW
         views(app, store, report, "23:30", spent)
         store.close()
     report.write()
 
 
-def rolled_up(app: App, report: Report | None) -> None:
-    """Run the nightly job for as many days as it takes."""
+def fold(app: App, day: str) -> None:
+    """Do for a day what its nights did."""
     services = app.extensions["firelaunch"].services
-    job = services.jobs.enqueue(APP, ROLLUP, Rollup(days=31))
+    folded = folded_fields(services.store, APP, day, services.clock(), services.metering.reservation_seconds)
+    services.store.commit([Set(APP.rollup(day), {**folded, "updated_at": services.clock()})])
+
+
+def night(app: App, report: Report) -> None:
+    """Run the nightly job, which computes the sums of three days again from the records."""
+    services = app.extensions["firelaunch"].services
+    job = services.jobs.enqueue(APP, ROLLUP, Rollup())
     began = time.perf_counter()
     app.runner.run(job.id)
     done = services.jobs.find(job.id)
     if done is None or done.state != "succeeded" or '"repaired_hours":0' not in (done.result or "").replace(" ", ""):
         raise AssertionError(f"the sums differ from the records: {done}")
-    if report is not None:
-        report.row("nightly job, a month at once", "seconds", time.perf_counter() - began, "s")
+    report.row("the nightly job", "time", time.perf_counter() - began, "s")
 
 
 def views(app: App, store: CountingStore, report: Report, when: str, spent: int | None) -> None:

@@ -43,6 +43,9 @@ SUMMED: Final = (
 _PAGE = 100
 """The number of users that are read at a time."""
 
+_DAYS_COUNTED = 2
+"""The latest days whose users are counted if the nightly job has not counted them yet."""
+
 _SPARE_SECONDS = 60.0
 """The rest of an attempt's time in which no further hour is begun."""
 
@@ -114,7 +117,7 @@ def app_usage(services: Services, days: int) -> list[dict[str, Any]]:
         if view["updated_at"] is None or view["updated_at"][:10] <= day:  # the day was not over when it was summed up
             point = report.points.get(day, {})
             live = {name: int(point.get(name, 0)) for name in SUMMED} | {"requests": int(point.get("counted", 0))}
-            if any(live.values()):
+            if len(views) < _DAYS_COUNTED and any(live.values()):
                 live["users"] = store.count(Query(store.scope.user_sums(), where=(Filter("period", "==", day),)))
             view |= {name: max(view[name], figure) for name, figure in live.items()}
         views.append(view)
