@@ -111,7 +111,7 @@ def app_usage(services: Services, days: int) -> list[dict[str, Any]]:
     now, store = services.clock().astimezone(UTC), services.store
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     report = SumReader(store, store.scope, now).report(midnight - timedelta(days=days - 1), now, "day")
-    views = []
+    views: list[dict[str, Any]] = []
     for day in [(midnight - timedelta(days=back)).date().isoformat() for back in range(days)]:
         view = _rollup_view(day, report.folded.get(day))
         if view["updated_at"] is None or view["updated_at"][:10] <= day:  # the day was not over when it was summed up
