@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix clients fuzz-api fuzz-metering providers test-deploy chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score deny-matrix clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -67,6 +67,9 @@ providers: setup ## Play the quirks of other people's model servers to the clien
 
 chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
+
+chaos-budget: setup ## Kill processes while 1,000 guests use up a ceiling, against a model server's own books: build/chaos-budget.json
+	@PYTHONPATH=tests $(BIN)/python -m chaos_budget
 
 chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs and schedules to do: build/chaos-jobs.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs

@@ -231,7 +231,7 @@ def test_records_move_to_another_index_version_with_the_documents(tmp_path: Path
     run_jobs(site.app)
     changed = JOB_SETTINGS + "\n[index]\nchunk_tokens = 64\nchunk_overlap = 10\n"
     services = build(Settings.load(write_app(tmp_path, changed), {}))
-    work = Reembedding(services.store, services.documents)
+    work = Reembedding(services.store, services.documents, services.metering)
     work.begin()
     assert list(work.build()) == [1]
     assert work.switch()

@@ -86,7 +86,7 @@ def work(site: Site, place: Place, tmp_path: Path) -> Iterator[Reembedding]:
     documents = [put(sign_in(site.app, "ada"), f"{n}.md", prose(f"walruses {n}")) for n in range(3)]
     assert {each["status"] for each in documents} == {"ready"}
     services = build(Settings.load(write_app(tmp_path, place.changed), place.environ))
-    yield Reembedding(services.store, services.documents)
+    yield Reembedding(services.store, services.documents, services.metering)
     services.store.close()
 
 
@@ -135,7 +135,7 @@ def test_the_old_version_is_kept_until_it_is_dropped_and_can_be_gone_back_to(sit
     finished(work)
     assert count(work, first.id) == before > 0
     put(sign_in(site.app, "ada"), "late.md", prose("otters"))
-    back = Reembedding(site.services.store, site.services.documents)
+    back = Reembedding(site.services.store, site.services.documents, site.services.metering)
     assert back.survey().missing == 1, "what the old version holds is not built again"
     finished(back)
     assert site.services.documents.versions.ensure_state().current == first
@@ -245,7 +245,7 @@ def test_a_new_embedder_has_every_chunk_embedded_and_its_cost_is_told_before(sit
         environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url}
         path = write_app(tmp_path, JOB_SETTINGS + EMBEDDED)
         services = build(Settings.load(path, environ))
-        work = Reembedding(services.store, services.documents)
+        work = Reembedding(services.store, services.documents, services.metering)
         told = work.survey()
         assert told.micro_usd > 0
         assert server.requests == [], "a survey costs nothing"
@@ -265,7 +265,7 @@ def test_from_words_alone_to_vectors_in_firestore(on_firestore: Place, tmp_path:
         document = put(ada, "a.md", prose("walruses"))
         before = ada.post("/v1/search", {"query": "walruses"}).get_json()
         services = build(Settings.load(write_app(tmp_path, on_firestore.settings), on_firestore.environ))
-        work = Reembedding(services.store, services.documents)
+        work = Reembedding(services.store, services.documents, services.metering)
         assert work.target.backend == "firestore"
         finished(work)
         late = put(ada, "late.md", prose("otters"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,6 +91,16 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SQLiteStore]:
     made = SQLiteStore(tmp_path / "data.sqlite3")
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def either_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DocumentStore]:
+    if request.param == "firestore":
+        yield request.getfixturevalue("emulator_store")
+        return
+    made = SQLiteStore(tmp_path / "either.sqlite3")
     yield made
     made.close()
 
@@ -486,3 +497,56 @@ TestProcesses = Processes.TestCase
 TestProcesses.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_both_databases_lease_report_and_take_back_alike(either_store: DocumentStore) -> None:
+    """With real times: a slice ends after a moment, and its requests with it."""
+    given = budget(daily_usd="0.01", monthly_usd="1")
+    clock = lambda: datetime.now(UTC)  # noqa: E731
+    ceilings = [Ceiling(either_store, APP, given, clock, -59.9, seconds=0.1) for _ in range(2)]
+    day = clock().date().isoformat()
+
+    def drawn(ceiling: Ceiling, name: str, micro: int) -> Draw:
+        draw = ceiling.draw(name, day, guests=False, dear=micro, cheap=micro)
+        with draw.committing():
+            either_store.commit(draw.writes)
+        return draw
+
+    dead, alive = ceilings
+    either_store.commit([drawn(dead, "r1", 400).settle(150, 0)])
+    drawn(dead, "r2", 300)
+    kept = drawn(alive, "r3", 200)
+    until = clock() + timedelta(seconds=20)
+    while alive.reclaim(day) < 2 and clock() < until:  # its own slice is over too, with a request that never settles
+        alive._touched = float("-inf")
+    pool = alive.pool(day)
+    assert (pool.spent("day", day), pool.given_up("day", day), pool.leases) == (150, 500, {})
+    either_store.commit([kept.settle(90, 0)])
+    drawn(alive, "r4", 9_000)
+    with pytest.raises(AppBudgetExceeded):
+        drawn(alive, "r5", 351)
+    alive.close()
+
+
+def test_processes_that_lease_at_the_same_moment_share_what_there_is(either_store: DocumentStore) -> None:
+    given = budget(daily_usd="0.01")
+    day = datetime.now(UTC).date().isoformat()
+    ceilings = [Ceiling(either_store, APP, given, lambda: datetime.now(UTC), LONGEST) for _ in range(4)]
+
+    def spend(number: int) -> int:
+        count = 0
+        with suppress(AppBudgetExceeded):
+            while True:
+                draw = ceilings[number % 4].draw(f"r{number}-{count}", day, guests=False, dear=400, cheap=400)
+                with draw.committing():
+                    either_store.commit(draw.writes)
+                either_store.commit([draw.settle(400, 0)])
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(8) as pool:
+        admitted = sum(pool.map(spend, range(8)))
+    for each in ceilings:
+        each.close()
+    assert admitted == 25
+    assert ceilings[0].pool(day).spent("day", day) == 10_000

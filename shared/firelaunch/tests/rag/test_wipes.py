@@ -303,7 +303,7 @@ def test_a_document_wiped_at_any_step_of_a_re_embedding_has_no_trace_in_either_v
     for at in each_step():
         document = world.put(ADA, f"{at}.md", prose("walruses", "penguins"))
         world.finish()
-        reembedding = Reembedding(world.services.store, world.services.documents)
+        reembedding = Reembedding(world.services.store, world.services.documents, world.services.metering)
         reembedding.target = world.wanted
         reembedding.begin()
 

@@ -129,7 +129,7 @@ def test_documents_that_a_cloud_run_instance_kept_to_itself_are_built_again_in_t
     record: dict[str, Any] = {"status": "ready", "hash": "h", "characters": 9, "indexed": {lost.id: "h"}}
     ada = Scope("demo", "ada")
     store.commit([Set(ada.document("d1"), record), Set(ada.source("d1"), {"uid": "ada", "document": "d1"})])
-    assert Reembedding(services.store, services.documents).survey().missing == 1
+    assert Reembedding(services.store, services.documents, services.metering).survey().missing == 1
     begun = versions.ensure_state()
     assert (begun.current, begun.all) == (versions.configured, (versions.configured,))
     assert versions.state() == begun

@@ -34,7 +34,7 @@ def command(app: str, dry_run: bool, yes: bool, drop_old: bool, abandon: bool) -
     """
     services = build(load_settings(app))
     try:
-        work, share = Reembedding(services.store, services.documents), task_share()
+        work, share = Reembedding(services.store, services.documents, services.metering), task_share()
         click.echo(where(services.settings))
         if abandon:
             click.echo("The version that was being built is gone." if work.abandon() else "None is being built.")

@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, Fenced, ModelRefused, NotFound, PreconditionFailed, SettingsError
+from ..llm.types import text_bound
+from ..metering.reservations import Metering
 from ..rag.index.base import GENERATION
 from ..rag.versions import State, Version
 from ..scope import Scope
@@ -24,6 +26,7 @@ from ..store.scoped import ScopedStore
 from .catalog import Documents, is_complete, metadata_of
 
 if TYPE_CHECKING:
+    from ..rag.embed.base import Embedded
     from ..rag.index.base import Vector
 
 __all__ = ["Reembedding", "Survey"]
@@ -53,7 +56,7 @@ class Reembedding:
     """The re-embedding of one app's documents.
 
     Args:
-        store, documents: those of the app.
+        store, documents, metering: those of the app, whose budget pays.
 
     Attributes:
         target: the version to build, which the settings ask for.
@@ -63,6 +66,7 @@ class Reembedding:
 
     store: ScopedStore
     documents: Documents
+    metering: Metering
     target: Version = field(init=False)
     micro_usd: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -261,7 +265,13 @@ class Reembedding:
 
         def embed(texts: Sequence[str]) -> Sequence[Vector]:
             assert engine.embedder is not None  # noqa: S101 - see below
-            embedded = engine.embedder.embed(texts)
+            embedder, most = engine.embedder, engine.cost(sum(map(text_bound, texts)))
+
+            def call() -> tuple[Embedded, int]:
+                embedded = embedder.embed(texts)
+                return embedded, engine.cost(embedded.tokens)
+
+            embedded = self.metering.pay_for_app(most, call)
             self.micro_usd += engine.cost(embedded.tokens)
             return list(embedded.vectors)
 

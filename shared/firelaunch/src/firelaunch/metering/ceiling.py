@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..errors import AlreadyExists, AppBudgetExceeded, Contention, NotFound, PreconditionFailed
 from ..paging import iso_time
@@ -32,6 +32,8 @@ from .pool import LeasedSlice, Pool, Pot, ceilings_of, resets_at
 __all__ = ["SLICE_SECONDS", "Ceiling", "Chance", "Draw", "Notice"]
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SLICE_SECONDS: Final = 300.0
 """Seconds for which a process draws from a slice. Then it leases another one."""
@@ -308,6 +310,17 @@ class Ceiling:
         draw = self._draw_at_hand(want) or self._lease(want)
         draw.writes = [draw.write()]
         return draw
+
+    def pay(self, draw: Draw, work: Callable[[], tuple[T, int]]) -> T:
+        """Do work that nothing else admits, and pay from ``draw``. See :meth:`.Metering.pay_for_app`."""
+        with draw.committing():
+            self._store.commit(draw.writes)
+        cost = 0
+        try:
+            result, cost = work()
+        finally:
+            self._store.commit([draw.settle(cost, 0)])
+        return result
 
     def extend(self, draw: Draw, micro_usd: int) -> None:
         """Have ``draw`` hold ``micro_usd`` in all. See :meth:`Draw.raised_to`."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from ..billing.balance import Balance
 from ..billing.entitlements import Entitlement, Entitlements
@@ -47,6 +47,7 @@ __all__ = ["Day", "Metering", "Quote", "Reservation"]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Counter = Literal["requests", "uploads"]
 """The counters that a plan limits for each clock minute."""
 
@@ -444,6 +445,15 @@ class Metering:
         """
         return nullcontext(Chance()) if self.ceiling is None else self.ceiling.chance(day)
 
+    def close(self) -> None:
+        """Report what this process has spent of the app's budget, as it ends."""
+        if self.ceiling is None:
+            return
+        try:
+            self.ceiling.close()
+        except FirelaunchError as error:
+            log.warning("what was spent of the budget is not reported; others will find it out: %s", error)
+
     def plan_of(self, user: Document | None) -> str:
         """Return the name of the user's plan (see :class:`~firelaunch.billing.entitlements.Entitlements`)."""
         return self.entitlements.of(user).plan
@@ -635,6 +645,23 @@ class Metering:
             reservation.credit_until = expires_at if on_credit else None
             return
         raise Contention(retry_after=1)
+
+    def pay_for_app(self, most: int, work: Callable[[], tuple[T, int]]) -> T:
+        """Do work of the app itself, for which no user pays, within the app's own budget.
+
+        Args:
+            most: the most micro-dollars that the work can cost.
+            work: returns its result, and what it cost.
+
+        Raises:
+            AppBudgetExceeded: the app's budget does not cover the work. Errors of ``work`` pass through; it is then
+                taken for unpaid, as a user's is.
+        """
+        quote = Quote("", most)
+        draw = self._draw("app" + secrets.token_hex(8), self.today(), "", quote, quote)
+        if draw is None or self.ceiling is None:
+            return work()[0]
+        return self.ceiling.pay(draw, work)
 
     def release_expired(self, scope: Scope, day: str) -> dict[str, int]:
         """Remove the expired reservations of a user's day, and count them as expired.

@@ -218,6 +218,7 @@ class App(OpenAPI):
         self.write_seconds = 30.0
         self.body_seconds = 300.0
         self.start_jobs: Callable[[], None] = lambda: None
+        self.end: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
         self.tracer: Tracer | None = None
         self.background: Background | None = None
@@ -274,6 +275,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     if settings.environment.development:
         work.observe(services)
     app.background = work
+    app.end = services.metering.close
     app.start_jobs = lambda: _start_jobs(app, services, runner, work)
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))

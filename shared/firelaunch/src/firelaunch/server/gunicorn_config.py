@@ -107,6 +107,13 @@ def post_fork(_server: Any, _worker: Any) -> None:
     gc.disable()
 
 
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Have the app report what its process has spent, so that others can lease the rest of it."""
+    end = getattr(getattr(worker, "wsgi", None), "end", None)
+    if end is not None:
+        end()
+
+
 def post_worker_init(worker: Any) -> None:
     """Print the app's address and description once the worker can answer."""
     # Objects from the start live as long as the process, so garbage collections may skip them. Streams make and drop

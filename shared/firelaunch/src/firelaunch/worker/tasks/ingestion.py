@@ -45,6 +45,7 @@ from .. import Cancelled, JobDone, JobRun, Postponed
 from .record_texts import read_text
 
 if TYPE_CHECKING:
+    from ...rag.embed.base import Embedded, Embedder
     from ...rag.index.base import Vector
 
 __all__ = ["crawl_site", "take_in"]
@@ -291,9 +292,12 @@ class _Work:
 
     def _embed(self, engine: Engine, texts: Sequence[str]) -> Sequence[Vector]:
         assert engine.embedder is not None  # noqa: S101 - callers have checked
-        reservation = self._reserve(engine.cost(sum(map(text_bound, texts))), engine.embedder.id)
+        embedder, most = engine.embedder, engine.cost(sum(map(text_bound, texts)))
+        if self.run.scope.uid is None:
+            return self._embed_for_app(engine, embedder, texts, most)
+        reservation = self._reserve(most, embedder.id)
         try:
-            embedded = engine.embedder.embed(texts)
+            embedded = embedder.embed(texts)
         except FirelaunchError:
             if reservation is not None:
                 self.run.commit(settles=[reservation])
@@ -301,15 +305,26 @@ class _Work:
         cost = engine.cost(embedded.tokens)
         self._spent += cost
         if reservation is not None:
-            reservation.spend(embedded.as_call(engine.embedder.id, cost, "document"))
+            reservation.spend(embedded.as_call(embedder.id, cost, "document"))
             self._bills.append(reservation)
         vectors: Sequence[Vector] = list(embedded.vectors)
         return vectors
 
+    def _embed_for_app(self, engine: Engine, embedder: Embedder, texts: Sequence[str], most: int) -> Sequence[Vector]:
+        """Embed texts of the library, for which the app itself pays."""
+
+        def call() -> tuple[Embedded, int]:
+            embedded = embedder.embed(texts)
+            return embedded, engine.cost(embedded.tokens)
+
+        embedded = self.run.services.metering.pay_for_app(most, call)
+        self._spent += engine.cost(embedded.tokens)
+        return list(embedded.vectors)
+
     def _reserve(self, micro_usd: int, model: str) -> Reservation | None:
-        """Reserve the most that embedding may cost in the user's day. The app itself pays for the library."""
+        """Reserve the most that embedding may cost in the user's day."""
         services, scope = self.run.services, self.run.scope
-        if scope.uid is None or micro_usd == 0:
+        if micro_usd == 0:
             return None
         self._calls += 1
         name = f"{self.run.id}_{self.run.attempt}_{self._calls}"

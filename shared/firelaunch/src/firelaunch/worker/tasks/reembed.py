@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from ...errors import Conflict, SettingsError
+from ...errors import AppBudgetExceeded, Conflict, SettingsError
 from ...jobs.base import Kind
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 
@@ -14,6 +14,9 @@ __all__ = ["REEMBED", "Reembed", "reembed_handlers"]
 
 _PAUSE = 5.0
 """Seconds until the job looks again at documents that their own jobs were working on."""
+
+_BUDGET_PAUSE = 3_600.0
+"""Seconds until a job that the app's budget does not cover tries again, at most."""
 
 
 class Reembed(BaseModel):
@@ -44,14 +47,17 @@ def reembed_handlers(more: Handlers | None) -> Handlers:
         if payload.version != run.services.documents.versions.configured.id:
             # This instance has older or newer settings than the job. It would build and switch to another version.
             raise Conflict("This instance's settings ask for another index version than the job.", retry_after=_PAUSE)
-        work = Reembedding(run.services.store, run.services.documents)
+        work = Reembedding(run.services.store, run.services.documents, run.services.metering)
         try:
             work.begin()
         except (SettingsError, Conflict) as error:
             raise JobFailed(error.message) from error
         missing = work.survey().missing
-        for done in work.build(check=run.check):
-            run.progress(done, max(done, missing))
+        try:
+            for done in work.build(check=run.check):
+                run.progress(done, max(done, missing))
+        except AppBudgetExceeded as error:
+            raise Postponed(retry_after=min(error.retry_after or _BUDGET_PAUSE, _BUDGET_PAUSE)) from error
         if work.refused:
             path, reason = work.refused[0]
             raise JobFailed(
