@@ -130,6 +130,6 @@ def test_the_job_that_lets_reservations_go_takes_back_what_dead_processes_left(
 
         monkeypatch.setattr(sqlite, "datetime", Later)
         monkeypatch.setattr(ceiling, "clock", lambda: Later.now(UTC))
-        site.app.runner.run(services.jobs.enqueue(services.store.scope, EXPIRE, Expire()).id)
+        site.finished(services.jobs.enqueue(services.store.scope, EXPIRE, Expire()))
         pool = ceiling.pool(day)
         assert (pool.given_up("day", day), pool.leases) == (700, {})
