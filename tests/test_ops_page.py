@@ -106,7 +106,8 @@ def membership(folder: Path, accounts: AccountServer) -> Iterator[str]:
 def server(folder: Path, membership: str) -> Iterator[Server]:
     settings = folder / "firelaunch.toml"
     before = settings.read_text()
-    settings.write_text(before.replace("[membership]\n", f'[membership]\nurl = "{membership}"\n'))
+    budget = '[budget]\ndaily_usd = "5.00"\nmonthly_usd = "100.00"\n\n'
+    settings.write_text(budget + before.replace("[membership]\n", f'[membership]\nurl = "{membership}"\n'))
     with served(folder) as server:
         settings.write_text(before)
         yield server
@@ -150,6 +151,14 @@ def test_why_yesterday_was_dear_is_said_after_one_click_and_the_requests_after_t
     there.until("table .open")
     rows = there.texts("#view tbody tr")
     assert {row.split("\t")[1] for row in rows[:5]} == {CAUSE["user"]}
+
+
+def test_budgets_are_shown_with_what_is_used_of_them_and_a_month_with_its_forecast(there: Page) -> None:
+    there.until(".pot", "of $5.00")
+    there.until(".pot", "of $100.00")
+    assert not [text for text in there.texts(".budget p") if "so far" in text]
+    there.click("#ranges button", "30 days")
+    there.until(".budget p", "if each day that is left costs")
 
 
 def test_a_request_opens_as_a_waterfall_with_its_prompt_and_by_the_keyboard_alone(there: Page) -> None:

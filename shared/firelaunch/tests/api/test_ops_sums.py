@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelaunch.api.ops_sums import _most_reads
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
@@ -180,3 +181,26 @@ def test_a_view_costs_at_most_200_reads_also_where_nothing_was_ever_folded(
     assert len(sums["missing"]) > 30
     assert sums["missing"][-1] == "2026-02-28"
     assert Scope("demo").rollup("2026-03-01")
+
+
+def test_a_range_comes_with_the_one_before_it_and_both_are_what_they_are_alone(site: Site, model: ModelServer) -> None:
+    site.now = NOW - timedelta(days=1)
+    site.ask("ada")
+    site.now = NOW
+    site.ask("ada")
+    site.ask("bob")
+    both = site.see("/v1/ops/sums?from=2026-03-01&before=2026-02-28")
+    alone = [site.see(f"/v1/ops/sums?{query}") for query in ("from=2026-03-01", "from=2026-02-28&to=2026-03-01")]
+    assert [both["totals"]["requests"], both["before"]["totals"]["requests"]] == [2, 1]
+    before = both.pop("before")
+    assert [both, before] == alone
+    for wrong in ("2026-03-01", "2026-03-02", "2025-01-01", "soon"):
+        assert site.admin.get(f"/v1/ops/sums?from=2026-03-01&before={wrong}").status_code == 400
+
+
+def test_two_ranges_together_leave_reads_for_the_rest_of_the_page_where_reads_cost_money(tmp_path: Path) -> None:
+    path = write_app(tmp_path)
+    emulators = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}
+    paid = Settings.load(path, emulators | {"FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:2"})
+    assert (_most_reads(paid, compared=False), _most_reads(paid, compared=True)) == (200, 170)
+    assert _most_reads(Settings.load(path, {}), compared=True) > 1_000

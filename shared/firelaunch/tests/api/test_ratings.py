@@ -85,6 +85,17 @@ def test_the_list_comes_latest_first_by_pages_and_by_value(ada: User, root: User
     assert [item["request_id"] for item in first["items"] + rest["items"]] == requests
     assert rest["next_cursor"] is None
     assert [item["rating"] for item in listed(root, "?rating=down")] == ["down"] * 3
+    assert (first["up"], first["down"]) == (1, 3)
+
+
+def test_the_list_and_its_counts_are_of_the_time_that_is_asked_for(ada: User, root: User) -> None:
+    path, _ = answered(ada)
+    at = ada.put(path, DOWN).get_json()["rated_at"]
+    for query, found in ((f"from={at}", 1), (f"to={at}", 0), (f"from={at}&to={at}", 0), ("to=2099-01-01", 1)):
+        for verdict in ("", "&rating=down"):
+            page = root.get(f"/v1/ops/ratings?{query}{verdict}").get_json()
+            assert (len(page["items"]), page["up"], page["down"]) == (found, 0, found)
+    assert root.get("/v1/ops/ratings?from=yesterday").status_code == 400
 
 
 def test_members_and_other_apps_admins_get_no_ratings_and_nobody_rates_anothers_answer(

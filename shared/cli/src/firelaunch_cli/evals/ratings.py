@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from firelaunch.scope import Scope
@@ -20,8 +21,9 @@ _MOST = 1_000
 def ratings(store: DocumentStore, app: Scope, *, contents: bool) -> Iterator[dict[str, Any]]:
     """Yield the latest ratings of an app's users, as ``GET /v1/ops/ratings`` lists them."""
     cursor, read = None, 0
+    times = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
     while read < _MOST:
-        page = rated_requests(store, app, _PAGE, cursor, None, contents=contents)
+        page = rated_requests(store, app, _PAGE, cursor, None, times, contents=contents)
         yield from page.items
         read, cursor = read + len(page.items), page.next_cursor
         if cursor is None:

@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ..errors import BadRequest, InvalidId, NotFound
 from ..metering.request_records import Ranking, request_view, requests_of_days
-from ..metering.sum_reports import MOST_DAYS, SumReader, dearest_users
+from ..metering.sum_reports import MOST_DAYS, MOST_READS, SumReader, SumReport, dearest_users
 from ..metering.sums import CALL_PARTS
+from ..settings.app import Settings
 from .base import Date, Path, Time, admins_only, example, services
 from .refusals import errors
 from .routes import Routes
@@ -22,6 +23,11 @@ __all__ = ["api"]
 
 _YEARS = range(2000, 2100)
 _RECORD_DAYS = 30
+
+_BESIDE = 30
+"""Reads left to what a page shows beside the sums of two ranges: the dearest users, and the budget."""
+
+_EMBEDDED_READS = 20_000
 
 
 def _plausible(moment: datetime) -> datetime:
@@ -59,6 +65,9 @@ class SumsQuery(RangeQuery):
     """Which time, and in which steps."""
 
     step: Literal["hour", "day"] = Field(default="hour", description="What each point stands for.")
+    before: Moment | None = Field(
+        default=None, description="Also give the sums from this time to `from`, in `before`, to compare with."
+    )
 
 
 class Quantiles(BaseModel):
@@ -191,7 +200,7 @@ _SUMS = {
 }
 
 
-class OpsSums(BaseModel):
+class RangeSums(BaseModel):
     """What a range of time cost, and how long it took. docs/metering.md says what each figure means."""
 
     model_config = example(_SUMS)
@@ -205,6 +214,15 @@ class OpsSums(BaseModel):
     requests: list[RequestCell]
     times: list[Histogram]
     missing: list[Date] = Field(description="Days that the nightly job has not summed up, and that are left out.")
+
+
+class OpsSums(RangeSums):
+    """What a range of time cost, and how long it took."""
+
+    model_config = example({**_SUMS, "before": None})
+    before: RangeSums | None = Field(
+        default=None, description="Those before; null if none were asked for, or if they took too many reads."
+    )
 
 
 class UsersQuery(BaseModel):
@@ -339,11 +357,33 @@ def sums(query: SumsQuery) -> dict[str, Any]:
     own = services()
     now = own.clock().astimezone(UTC)
     start, end = query.times(now, timedelta(days=MOST_DAYS))
-    report = SumReader(own.store, own.store.scope, now).report(start, end, query.step)
+    most = _most_reads(own.settings, compared=query.before is not None)
+    report = SumReader(own.store, own.store.scope, now, most).report(start, end, query.step)
+    view = _view(report, query.step)
+    if query.before is not None:
+        if not timedelta(0) < start - query.before <= timedelta(days=MOST_DAYS):
+            raise BadRequest(f"before: 1 to {MOST_DAYS} days before `from`.")
+        reader = SumReader(own.store, own.store.scope, now, most - report.reads)
+        earlier = reader.report(query.before, start, query.step)
+        view["before"] = None if earlier.missing else _view(earlier, query.step)
+    return view
+
+
+def _most_reads(settings: Settings, *, compared: bool) -> int:
+    """Return how many documents an answer may read.
+
+    On a laptop nobody sums up the days, and reads cost nothing. So two ranges can always be compared there.
+    """
+    if not compared:
+        return MOST_READS
+    return _EMBEDDED_READS if settings.environment.mode == "embedded" else MOST_READS - _BESIDE
+
+
+def _view(report: SumReport, step: str) -> dict[str, Any]:
     return {
         "start": report.window.start.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "end": report.window.end.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "step": query.step,
+        "step": step,
         "totals": report.totals(),
         "points": [{"at": _begins(at), **point} for at, point in report.points.items()],
         "by": {part: report.by(part) for part in CALL_PARTS},

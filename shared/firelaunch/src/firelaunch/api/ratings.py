@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from ..errors import Contention, InvalidCursor, TooLarge
-from ..turns.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests
+from ..metering.call_records import RECORD_DAYS
+from ..turns.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests, rating_counts
 from .base import Body, PageQuery, Path, Time, admins_only, caller, example, services
 from .examples import CHAT, REPLY, REQUEST
+from .ops_sums import Moment
 from .refusals import OF_A_CHAT, errors
 from .routes import Routes
 
@@ -65,6 +68,10 @@ class RatingsQuery(PageQuery):
     """Which ratings."""
 
     rating: Verdict | None = Field(default=None, description="These alone.")
+    start: Moment | None = Field(
+        default=None, alias="from", description="Given at this time or later; else in the last 30 days."
+    )
+    end: Moment | None = Field(default=None, alias="to", description="Given before this time.")
     contents: bool = Field(default=False, description="Add `question`, `answer`, `cited` and `text`.")
 
 
@@ -91,11 +98,13 @@ class OpsRating(BaseModel):
 
 
 class OpsRatingPage(BaseModel):
-    """Ratings of the last 30 days, the latest first."""
+    """Ratings, the latest first."""
 
-    model_config = example({"items": [_RATED], "next_cursor": None})
+    model_config = example({"items": [_RATED], "next_cursor": None, "up": 9, "down": 1})
     items: list[OpsRating]
     next_cursor: str | None
+    up: int = Field(description="How many were rated up in this time, whatever `rating` says; 10,000 at most.")
+    down: int = Field(description="How many were rated down.")
 
 
 api = Routes("ratings", "chats", prefix="/v1", guests=True)
@@ -137,6 +146,7 @@ def delete(path: MessagePath) -> tuple[str, int]:
 def index(query: RatingsQuery) -> dict[str, Any]:
     """List the ratings of answers (admins)."""
     admins_only()
-    store = services().store
-    page = rated_requests(store, store.scope, query.limit, query.cursor, query.rating, contents=query.contents)
-    return {"items": page.items, "next_cursor": page.next_cursor}
+    store, now = services().store, services().clock()
+    times = (query.start or now - timedelta(days=RECORD_DAYS + 1), query.end or now + timedelta(days=1))
+    page = rated_requests(store, store.scope, query.limit, query.cursor, query.rating, times, contents=query.contents)
+    return {"items": page.items, "next_cursor": page.next_cursor, **rating_counts(store, store.scope, times)}

@@ -112,6 +112,7 @@ class SumReport:
         before: the points of days from before there were sums by the hour.
         folded: the documents of the window's whole days.
         missing: days that nobody has summed up yet, and that would have taken too many reads.
+        reads: how many documents were read.
     """
 
     window: HourRange
@@ -120,6 +121,7 @@ class SumReport:
     missing: Sequence[str] = ()
     before: Sequence[Mapping[str, Any]] = ()
     folded: Mapping[str, Document | None] = field(default_factory=dict)
+    reads: int = 0
 
     def totals(self) -> dict[str, Any]:
         """Return the figures of the whole window, those of days before there were sums by the hour included."""
@@ -196,7 +198,8 @@ class SumReader:
             points |= own.points(window.hours_of(day), step)
         now = self._now.strftime("%Y-%m-%dT%H")
         shown = {at: point for at, point in points.items() if at <= now}
-        return SumReport(window, added(trees), shown, missing, before, folded)
+        reads = len(folded) + len(hours) * SHARDS
+        return SumReport(window, added(trees), shown, missing, before, folded, reads)
 
     @property
     def _today(self) -> str:

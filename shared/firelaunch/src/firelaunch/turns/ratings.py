@@ -7,10 +7,10 @@ are kept (:data:`~firelaunch.metering.call_records.RECORD_DAYS`), and no user's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from ..chats.store import rating_view
 from ..errors import BadRequest, NotFound
@@ -21,7 +21,7 @@ from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Filter, Order, Query, Update, Write
 from .contents import messages_of
 
-__all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests"]
+__all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests", "rating_counts"]
 
 Verdict = Literal["up", "down"]
 Reason = Literal["incorrect", "incomplete", "irrelevant", "refused", "unsafe", "slow", "other"]
@@ -31,6 +31,7 @@ RATING_CHARACTERS: Final = 1_000
 """The most characters of a user's own words on an answer."""
 
 _ON_THE_RECORD: Final = ("rating", "rating_reason", "rated_at", "rated_prompt")
+_MOST_COUNTED = 10_000
 _RETRIES = Retries()
 _LATEST = (Order("rated_at", descending=True),)
 
@@ -95,27 +96,55 @@ def _on_the_record(
 
 
 def rated_requests(
-    store: DocumentStore, app: Scope, limit: int, cursor: str | None, verdict: Verdict | None, *, contents: bool
+    store: DocumentStore,
+    app: Scope,
+    limit: int,
+    cursor: str | None,
+    verdict: Verdict | None,
+    times: tuple[datetime, datetime],
+    *,
+    contents: bool,
 ) -> Page[dict[str, Any]]:
     """Return a page of the ratings of all users of an app, the latest first.
 
     Args:
+        times: when they were given: from the first time to before the second.
         contents: whether to read what the users asked, were answered and wrote, too: two more reads for each rating.
 
     Raises:
         InvalidCursor: ``cursor`` is not one of ours.
     """
-    after = page_after(cursor)
-    query = Query(app.requests(), order=_LATEST, limit=limit + 1, after=after)
+    after, most = page_after(cursor), limit + 1
+    given = (Filter("rated_at", ">=", times[0]), Filter("rated_at", "<", times[1]))
+    query = Query(app.requests(), where=given, order=_LATEST, limit=most, after=after)
     if verdict is not None:
-        only = (Filter("rating", "==", verdict),)
-        query = Query(app.requests(), where=only, order=_LATEST, limit=limit + 1, after=after)
+        query = _of_verdict(app, verdict, times, most, after)
     records = store.query(query)
     items = [_record_view(record) for record in records[:limit]]
     if contents:
         for item, pair in zip(items, messages_of(store, app, records[:limit]), strict=True):
             item |= _contents(*pair)
     return Page(items, page_cursor(records, limit, "rated_at"))
+
+
+def rating_counts(store: DocumentStore, app: Scope, times: tuple[datetime, datetime]) -> dict[str, int]:
+    """Return how many ratings of each value were given between two times; 10,000 stands for all above it.
+
+    Firestore takes one read for each 1,000 that it counts
+    (https://cloud.google.com/firestore/pricing#aggregation_queries).
+    """
+    return {value: store.count(_of_verdict(app, value, times, _MOST_COUNTED, None)) for value in get_args(Verdict)}
+
+
+def _of_verdict(
+    app: Scope, verdict: Verdict, times: tuple[datetime, datetime], most: int, after: Sequence[Any] | None
+) -> Query:
+    of_value = (
+        Filter("rating", "==", verdict),
+        Filter("rated_at", ">=", times[0]),
+        Filter("rated_at", "<", times[1]),
+    )
+    return Query(app.requests(), where=of_value, order=_LATEST, limit=most, after=after)
 
 
 def _record_view(record: Document) -> dict[str, Any]:

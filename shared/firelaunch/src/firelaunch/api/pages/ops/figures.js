@@ -28,18 +28,19 @@ export function spanOf(key, now = Date.now()) {
   return { start, end, before: start - length };
 }
 
-/** The sums of a range, those before it, and the dearest users of both. */
+/** The sums of a range, those before it, the dearest users of both, and the budget. */
 export async function loadOverview(key) {
   const { step, before } = RANGES[key];
   const span = spanOf(key);
-  const sums = (from, to) => read(`/v1/ops/sums?${new URLSearchParams({ from: iso(from), to: iso(to), step })}`);
-  const [now, then, users, budget] = await Promise.all([
-    sums(span.start, span.end),
-    before ? sums(span.before, span.start) : null,
+  const query = { from: iso(span.start), to: iso(span.end), step, ...(before && { before: iso(span.before) }) };
+  const given = { from: query.from, to: query.to, limit: 1 };
+  const [now, users, budget, ratings] = await Promise.all([
+    read(`/v1/ops/sums?${new URLSearchParams(query)}`),
     loadUsers(key, span),
-    read("/v1/ops/budget").catch((error) => (error.status === 404 ? null : Promise.reject(error))),
+    read("/v1/ops/budget"),
+    read(`/v1/ops/ratings?${new URLSearchParams(given)}`),
   ]);
-  return { now, then: then?.missing.length ? null : then, users, budget, span };
+  return { now, then: now.before, users, budget, ratings };
 }
 
 /** What users used is summed by the day and the month, so a range of days shows the month that it ends in. */
@@ -94,6 +95,21 @@ const ratio = (now, then) => (then ? now / then : null);
 function biggest(rows, rise) {
   const moved = rows.filter((row) => row.before !== null && (row.cost_micro_usd - row.before) * rise > 0);
   return moved.sort((a, b) => Math.abs(b.cost_micro_usd - b.before) - Math.abs(a.cost_micro_usd - a.before))[0];
+}
+
+/** What the month will cost, as `firelaunch costs` reckons it: each day that is left costs what the last 7 full days did. */
+export function forecastOf({ points, step }, now = Date.now()) {
+  const [today, month] = [dayOf(now), dayOf(now).slice(0, 7)];
+  if (step !== "day" || !points.some(({ at }) => at === `${month}-01`)) return null;
+  const cost = new Map(points.map((point) => [point.at, point.cost_micro_usd]));
+  const spent = points.filter(({ at }) => at.startsWith(month)).reduce((sum, point) => sum + point.cost_micro_usd, 0);
+  const full = [7, 6, 5, 4, 3, 2, 1].map((back) => cost.get(dayOf(now - back * DAY)) ?? 0);
+  while (full.length && !full[0]) full.shift();
+  const soFar = cost.get(today) ?? 0;
+  const mean = full.length ? full.reduce((sum, each) => sum + each, 0) / full.length : soFar;
+  const days = new Date(Date.UTC(Number(month.slice(0, 4)), Number(month.slice(5)), 0)).getUTCDate();
+  const left = days - Number(today.slice(8));
+  return { month, spent, total: spent + Math.max(0, mean - soFar) + left * mean };
 }
 
 /** Requests that ended with an error, by its code, most first. */

@@ -181,9 +181,9 @@ function overview(range, loaded) {
   const { now } = loaded;
   return [
     ...missing(now),
-    tiles(range, loaded),
+    tiles(loaded),
     why(range, loaded),
-    ...budgets(loaded.budget),
+    ...budgets(loaded),
     make("div", { className: "grid" }, ...charts(now)),
     make("h2", {}, "What it costs"),
     make("div", { className: "grid" }, ...Object.keys(figures.PARTS).map((part) => costs(part, loaded)), costs("user", loaded)),
@@ -195,7 +195,8 @@ function overview(range, loaded) {
 const missing = ({ missing: days }) =>
   days.length ? [make("p", { className: "card warning" }, `Not summed up yet, and left out: ${days.join(", ")}. The nightly job does it.`)] : [];
 
-function tiles(range, { now: { totals }, then }) {
+function tiles({ now: { totals }, then, ratings }) {
+  const rated = ratings.up + ratings.down;
   const before = then?.totals;
   const tile = (name, value, note) => make("div", { className: "card tile" }, make("dt", {}, name), make("dd", {}, value, ...(note ? [make("small", {}, note)] : [])));
   const against = (value, earlier, form) => (before ? `${form(earlier)} before` : "");
@@ -210,6 +211,7 @@ function tiles(range, { now: { totals }, then }) {
     tile("Found nothing", percent(totals.empty, totals.searched), `of ${number(totals.searched)} searches`),
     tile("Fallbacks", number(totals.fallbacks), `${number(totals.retries)} retries`),
     tile("From the cache", percent(totals.cached, totals.requests), `${number(totals.cached)} requests`),
+    tile("Rated down", percent(ratings.down, rated), `of ${number(rated)} ratings`),
   );
 }
 
@@ -313,8 +315,22 @@ function split(now) {
   return scrolled("Where the time of a turn goes", heading, table(["Part", "p50", "p95", "p99", "Measured"], rows), make("p", {}, link));
 }
 
-function budgets(budget) {
-  return budget ? [] : [];
+const POTS = { day: "Today", month: "This month", guests: "Guests, today" };
+
+function budgets({ budget, now }) {
+  const pots = Object.entries(POTS)
+    .filter(([name]) => budget[name])
+    .map(([name, label]) => pot(label, budget[name]));
+  const forecast = figures.forecastOf(now);
+  if (!pots.length && !forecast) return [];
+  const told = forecast ? [make("p", {}, `${forecast.month} has cost ${dollars(forecast.spent)} so far, and will cost about ${dollars(forecast.total)} if each day that is left costs what the last 7 full days did.`)] : [];
+  return [make("section", { className: "card budget" }, make("h2", {}, "Budget"), ...pots, ...told)];
+}
+
+function pot(label, { ceiling_micro_usd: ceiling, spent_micro_usd: spent, leased_micro_usd: leased, given_up_micro_usd: lost, fraction, resets_at: resets }) {
+  const meter = make("meter", { min: 0, max: 1, low: 0.8, high: 0.999, optimum: 0, value: Math.min(1, fraction), ariaLabel: `${label}: ${percent(fraction, 1)} of the budget` });
+  const rest = [`${dollars(leased)} held by running processes`, ...(lost ? [`${dollars(lost)} perhaps spent by processes that died`] : []), `begins anew ${figures.when(resets)}`];
+  return make("p", { className: "pot" }, make("b", {}, label), meter, make("span", {}, `${dollars(spent)} of ${dollars(ceiling)}`), make("span", { className: "faint" }, rest.join(" · ")));
 }
 
 // ---- Begin

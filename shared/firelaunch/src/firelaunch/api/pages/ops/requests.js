@@ -17,8 +17,8 @@ export async function requestsView(place, app, go) {
   const choices = make("div", { className: "row", ariaLabel: "Which requests" }, ...orders);
   choices.role = "group";
   const rated = order === "down" || order === "up";
-  const rows = rated ? await ratings(order) : await requests(order, place.range);
-  const note = rated ? "Of the last 30 days, the latest first." : `${RANGES[place.range].name}, whole days in UTC. Records are kept for 30 days.`;
+  const rows = rated ? await ratings(order, place.range) : await requests(order, place.range);
+  const note = rated ? `${RANGES[place.range].name}, by when they were rated, the latest first. Records are kept for 30 days.` : `${RANGES[place.range].name}, whole days in UTC. Records are kept for 30 days.`;
   return [choices, make("p", { className: "faint" }, note), rows.length ? list(rows, rated, go) : nothing(order)];
 }
 
@@ -32,8 +32,9 @@ async function requests(order, key) {
   return items;
 }
 
-async function ratings(value) {
-  const { items } = await read(`/v1/ops/ratings?${new URLSearchParams({ rating: value, limit: LIMIT })}`);
+async function ratings(value, key) {
+  const [from, to] = [spanOf(key).start, spanOf(key).end].map((time) => new Date(time).toISOString());
+  const { items } = await read(`/v1/ops/ratings?${new URLSearchParams({ rating: value, from, to, limit: LIMIT })}`);
   return items.map((each) => ({ id: each.request_id, uid: each.uid, created_at: each.rated_at, outcome: each.reason ?? "", prompt: each.prompt, usage: { model: each.model, cost_micro_usd: each.cost_micro_usd } }));
 }
 
