@@ -304,6 +304,8 @@ _RECORD = {
     "admission_ms": 24,
     "store_ms": 20,
     "tools_ms": 0,
+    "log_id": "req_0123456789abcdef0123",
+    "trace": "0123456789abcdef0123456789abcdef",
     "created_at": "2026-03-01T09:30:00.000000Z",
     "settled_at": "2026-03-01T09:30:02.100000Z",
 }
@@ -331,6 +333,8 @@ class OpsRequest(BaseModel):
     admission_ms: int | None
     store_ms: int | None
     tools_ms: int | None
+    log_id: str | None = Field(description="The `request_id` of the log's lines on it.")
+    trace: str | None = Field(description="Its trace, for Cloud Logging and Cloud Trace.")
     created_at: Time
     settled_at: Time | None
 

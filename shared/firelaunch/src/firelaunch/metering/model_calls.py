@@ -26,6 +26,7 @@ from ..prompts.versions import Prompt, Prompts
 from ..scope import Scope
 from ..settings.app import Settings
 from ..store.base import SERVER_TIME, Create, DocumentStore, Update
+from ..telemetry import log_names
 from .admit import admit
 from .call_records import RECORD_DAYS
 from .contention import Retries
@@ -308,6 +309,7 @@ class ModelCalls:
             "created_at": now,
             "expires_at": now + timedelta(seconds=self.metering.reservation_seconds),
             "delete_at": now + timedelta(days=RECORD_DAYS),
+            **log_names(),
         }
 
     def _settle(self, record: str, reservation: Reservation, outcome: dict[str, Any], record_at: datetime) -> None:

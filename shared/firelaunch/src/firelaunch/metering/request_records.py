@@ -20,6 +20,7 @@ Ranking = Literal["latest", "slowest", "dearest", "failed"]
 
 _LATEST = (Order("settled_at", descending=True),)
 _SHOWN = ("uid", "chat_id", "state", "outcome", "finish", "error", "day", "plan", "calls", "usage", "retrieval")
+_LOGGED = ("log_id", "trace")
 _TIMES = ("first_token_ms", "total_ms", "admission_ms", "store_ms", "tools_ms")
 
 
@@ -61,7 +62,7 @@ def _view(document: Document) -> dict[str, Any]:
     return {
         "id": document.id,
         "kind": data.get("kind", "turn"),
-        **{name: data.get(name) for name in (*_SHOWN, *_TIMES)},
+        **{name: data.get(name) for name in (*_SHOWN, *_TIMES, *_LOGGED)},
         "created_at": iso_time(data["created_at"]),
         "settled_at": iso_time(data.get("settled_at")),
     }

@@ -4,7 +4,17 @@
 :mod:`.outbox` sends that, to :mod:`.otlp` or to :mod:`.console`. :mod:`.names` has the names of all of it.
 """
 
-from .logs import CONTENT, EMAIL, REQUEST_ID, SECRET, TRACE, configure_logs, log_what_nobody_catches
+from .logs import CONTENT, EMAIL, REQUEST_ID, SECRET, TRACE, configure_logs, log_names, log_what_nobody_catches
 from .spans import span
 
-__all__ = ["CONTENT", "EMAIL", "REQUEST_ID", "SECRET", "TRACE", "configure_logs", "log_what_nobody_catches", "span"]
+__all__ = [
+    "CONTENT",
+    "EMAIL",
+    "REQUEST_ID",
+    "SECRET",
+    "TRACE",
+    "configure_logs",
+    "log_names",
+    "log_what_nobody_catches",
+    "span",
+]

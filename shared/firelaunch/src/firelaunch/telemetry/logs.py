@@ -25,7 +25,16 @@ from typing import Any
 from ..errors import FirelaunchError
 from .spans import SPAN
 
-__all__ = ["CONTENT", "EMAIL", "REQUEST_ID", "SECRET", "TRACE", "configure_logs", "log_what_nobody_catches"]
+__all__ = [
+    "CONTENT",
+    "EMAIL",
+    "REQUEST_ID",
+    "SECRET",
+    "TRACE",
+    "configure_logs",
+    "log_names",
+    "log_what_nobody_catches",
+]
 
 CONTENT = logging.getLogger("firelaunch.content")
 """The logger for users' texts, models' answers and providers' messages. It is silent unless ``logs.content`` is on."""
@@ -46,6 +55,12 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 TRACE: ContextVar[str | None] = ContextVar("trace", default=None)
 """The trace id of the current request: of its span, or as Cloud Run passes it in ``X-Cloud-Trace-Context``."""
+
+
+def log_names() -> dict[str, str]:
+    """Return the names by which logs and traces have the current HTTP request, for a record that leads to them."""
+    names = {"log_id": REQUEST_ID.get(), "trace": TRACE.get()}
+    return {name: value for name, value in names.items() if value}
 
 
 _REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"

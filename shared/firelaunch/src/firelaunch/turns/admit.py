@@ -33,6 +33,7 @@ from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Order, Query, Set, Update, Write
+from ..telemetry import log_names
 from ..telemetry.names import CONVERSATION
 from ..telemetry.spans import SPAN, Span, current, span
 from .answer import Replay, TurnRun, plain_title
@@ -527,6 +528,7 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
         "reserved_micro_usd": reservation.reserved,
         "expires_at": expires_at,
         "delete_at": send.at + timedelta(days=RECORD_DAYS),
+        **log_names(),
     }
     if send.call is not None:
         data["call"] = send.call

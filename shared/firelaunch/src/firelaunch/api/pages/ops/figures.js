@@ -75,7 +75,7 @@ export function changeOf(overview) {
   const rise = cost - earlier;
   const causes = [...Object.keys(PARTS), "user"]
     .map((part) => ({ part, rows: rowsOf(part, overview) }))
-    .filter(({ part, rows }) => rows.length > 1 || rows[0]?.before === 0 || part === "user") // else it says nothing
+    .filter(({ part, rows }) => rows.length > 1 || (earlier && rows[0]?.before === 0) || part === "user") // else it says nothing
     .map(({ part, rows }) => ({ part, row: biggest(rows, rise) }))
     .filter(({ row }) => row)
     .map(({ part, row }) => ({ part, name: row.name, by: row.cost_micro_usd - row.before, before: row.before }));

@@ -199,15 +199,15 @@ function tiles({ now: { totals }, then, ratings }) {
   const rated = ratings.up + ratings.down;
   const before = then?.totals;
   const tile = (name, value, note) => make("div", { className: "card tile" }, make("dt", {}, name), make("dd", {}, value, ...(note ? [make("small", {}, note)] : [])));
-  const against = (value, earlier, form) => (before ? `${form(earlier)} before` : "");
+  const against = (earlier, form) => (before ? `${form(earlier)} before` : "");
   return make(
     "dl",
     { className: "tiles" },
-    tile("Cost", dollars(totals.cost_micro_usd), against(totals, before?.cost_micro_usd, dollars)),
-    tile("Requests", number(totals.requests), against(totals, before?.requests, number)),
+    tile("Cost", dollars(totals.cost_micro_usd), against(before?.cost_micro_usd, dollars)),
+    tile("Requests", number(totals.requests), against(before?.requests, number)),
     tile("Failed", percent(totals.failed, totals.requests), `${number(totals.failed)} requests`),
-    tile("First token, p95", seconds(totals.first_token_ms.p95), before ? `${seconds(before.first_token_ms.p95)} before` : ""),
-    tile("Whole answer, p95", seconds(totals.total_ms.p95), before ? `${seconds(before.total_ms.p95)} before` : ""),
+    tile("First token, p95", seconds(totals.first_token_ms.p95), before?.first_token_ms.count ? `${seconds(before.first_token_ms.p95)} before` : ""),
+    tile("Answer, p95", seconds(totals.total_ms.p95), before?.total_ms.count ? `${seconds(before.total_ms.p95)} before` : ""),
     tile("Found nothing", percent(totals.empty, totals.searched), `of ${number(totals.searched)} searches`),
     tile("Fallbacks", number(totals.fallbacks), `${number(totals.retries)} retries`),
     tile("From the cache", percent(totals.cached, totals.requests), `${number(totals.cached)} requests`),
@@ -220,7 +220,7 @@ function why(range, loaded) {
   const title = make("h2", {}, "Why it costs what it costs");
   if (!change) return make("section", { className: "card why" }, title, make("p", { className: "faint" }, "There is nothing to compare this time with."));
   const { rise, earlier, requests, each, causes } = change;
-  const parts = [make("p", {}, make("b", {}, sentence(rise, earlier)), ` than ${RANGES[range].before} (${dollars(earlier)}). `, reasons(requests, each))];
+  const parts = [make("p", {}, make("b", {}, sentence(rise, earlier)), earlier ? ` than ${RANGES[range].before} (${dollars(earlier)}). ` : `. In ${RANGES[range].before} nothing was used.`, reasons(requests, each))];
   if (causes.length && rise) {
     const rows = causes.map(({ part, name, by, before }) => [figures.PARTS[part] ?? "User", name, `${by > 0 ? "+" : ""}${dollars(by)}`, percent(Math.abs(by), Math.abs(rise)), before ? dollars(before) : "new"]);
     parts.push(scrolled("What changed most", table(["By", "Most of it", "Change", "Of the change", "Before"], rows)));
@@ -330,7 +330,7 @@ function budgets({ budget, now }) {
 function pot(label, { ceiling_micro_usd: ceiling, spent_micro_usd: spent, leased_micro_usd: leased, given_up_micro_usd: lost, fraction, resets_at: resets }) {
   const meter = make("meter", { min: 0, max: 1, low: 0.8, high: 0.999, optimum: 0, value: Math.min(1, fraction), ariaLabel: `${label}: ${percent(fraction, 1)} of the budget` });
   const rest = [`${dollars(leased)} held by running processes`, ...(lost ? [`${dollars(lost)} perhaps spent by processes that died`] : []), `begins anew ${figures.when(resets)}`];
-  return make("p", { className: "pot" }, make("b", {}, label), meter, make("span", {}, `${dollars(spent)} of ${dollars(ceiling)}`), make("span", { className: "faint" }, rest.join(" · ")));
+  return make("p", { className: "pot" }, make("b", {}, label), meter, make("span", { className: "used" }, `${dollars(spent)} of ${dollars(ceiling)}`), make("span", { className: "faint" }, rest.join(" · ")));
 }
 
 // ---- Begin

@@ -163,7 +163,8 @@ function cloudLogging(record, app) {
   if (!app.project) return [];
   const from = new Date(Date.parse(record.created_at) - 60_000).toISOString();
   const to = new Date(Date.parse(record.settled_at ?? record.created_at) + 60_000).toISOString();
-  const query = `resource.type="cloud_run_revision"\nresource.labels.service_name="${app.app_id}"\n"${record.id}"`;
+  const names = [record.log_id && `jsonPayload.request_id="${record.log_id}"`, record.trace && `trace="projects/${app.project}/traces/${record.trace}"`, `"${record.id}"`];
+  const query = `resource.type="cloud_run_revision"\nresource.labels.service_name="${app.app_id}"\n(${names.filter(Boolean).join(" OR ")})`;
   const href = `https://console.cloud.google.com/logs/query;query=${encodeURIComponent(query)};timeRange=${encodeURIComponent(`${from}/${to}`)}?project=${encodeURIComponent(app.project)}`;
   return [make("a", { className: "button", href, target: "_blank", rel: "noopener noreferrer" }, "Cloud Logging")];
 }
