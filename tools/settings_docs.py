@@ -51,6 +51,8 @@ VARIABLES = {
     "STRIPE_API_BASE": "Another server in place of Stripe's own, for tests; refused in the cloud.",
     "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`; an environment that names its own project keeps that.",
     "DATABASE_URL": "PostgreSQL with pgvector, where `index.backend` is `pgvector`: `postgresql://user:password@host/db`.",
+    "OTEL_EXPORTER_OTLP_HEADERS": "Headers for whoever receives telemetry, which may hold a key; "
+    "[telemetry.md](telemetry.md#variables) has the other variables of OpenTelemetry's.",
     "FIRESTORE_EMULATOR_HOST": "Host and port of the Firestore emulator; needed in `emulators` mode, refused in the "
     "cloud.",
     "FIREBASE_AUTH_EMULATOR_HOST": "Host and port of the Auth emulator; refused in the cloud.",

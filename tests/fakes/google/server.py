@@ -27,6 +27,7 @@ from .events import Events
 from .firebase import Firebase
 from .firestore import Firestore
 from .front import Front
+from .monitoring import Monitoring
 from .project import Project
 from .quotas import Quotas
 from .run import Run
@@ -39,7 +40,7 @@ __all__ = ["GoogleCloud", "ServiceAccount"]
 
 _OVERRIDES = (
     *("artifactregistry", "cloudbilling", "cloudbuild", "iam", "run", "secretmanager", "serviceusage", "storage"),
-    *("cloudscheduler", "cloudtasks", "eventarc", "logging", "pubsub", "runapps"),
+    *("cloudscheduler", "cloudtasks", "eventarc", "pubsub", "runapps"),
 )
 _LOOPBACK = (
     "aiplatform",
@@ -51,6 +52,8 @@ _LOOPBACK = (
     "firebaserules",
     "firebasestorage",
     "identitytoolkit",
+    "logging",
+    "monitoring",
     "vectorsearch",
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
@@ -102,6 +105,7 @@ class GoogleCloud:
         self.account = Project(project)
         self.quotas = Quotas(project, self.account)
         self.billing = Billing(project)
+        self.monitoring = Monitoring(project)
         self.firestore = Firestore(project)
         self.firestore.billing = lambda: self.account.billing
         self.run = Run(project, self.account, self.quotas)
@@ -116,6 +120,7 @@ class GoogleCloud:
         parts = (
             self.account,
             self.billing,
+            self.monitoring,
             self.quotas,
             self.firestore,
             self.run,

@@ -9,7 +9,12 @@ import sys
 from typing import Any
 
 import pytest
+from firelaunch.server.app import App
 from firelaunch.telemetry import REQUEST_ID, TRACE, configure_logs
+from firelaunch.telemetry.names import EVENT, EVENT_SETTLED
+from firelaunch.telemetry.options import Sampler
+from firelaunch.telemetry.outbox import Outbox
+from firelaunch.telemetry.spans import Tracer, current
 from firelaunch.testing.apps import sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
@@ -31,6 +36,43 @@ def test_on_cloud_run_a_line_is_json_that_cloud_logging_files_by_severity_and_tr
     assert "KeyError" in entry["message"]
     assert entry["request_id"] == "req_1"
     assert entry["logging.googleapis.com/trace"] == "projects/p-12345/traces/abc"
+
+
+def test_a_line_names_its_span_so_that_cloud_logging_shows_it_there(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(structured=True, project="p-12345")
+    span = Tracer(Outbox(None, Sampler())).begin("work", "server")
+    with current(span):
+        logging.getLogger("firelaunch.server.app").info("at work")
+    entry = reported(capsys)
+    assert entry["logging.googleapis.com/spanId"] == f"{span.span_id:016x}"
+    assert entry["logging.googleapis.com/trace_sampled"] is False
+
+
+def test_our_own_lines_have_their_figures_as_fields_and_no_others_do(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(structured=True)
+    extra = {"event": "x", "cost": 3, "who": "ada@example.com", "messages": [PRIVATE], "severity": "DEBUG"}
+    logging.getLogger("firelaunch.metering").info("done", extra=extra)
+    entry = reported(capsys)
+    assert (entry["event"], entry["cost"], entry["who"]) == ("x", 3, "[email]")
+    assert (entry["severity"], entry["message"]) == ("INFO", "done")
+    assert "messages" not in entry
+    logging.getLogger("their.own").info("done", extra={"prompt": PRIVATE})
+    assert PRIVATE not in json.dumps(reported(capsys))
+
+
+def test_a_settled_turn_is_one_line_with_its_cost_and_the_time_to_its_first_token(
+    model_app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = sign_in(model_app, "ada")
+    with caplog.at_level(logging.INFO):
+        ada.stream(ada.new_chat(), "Hello").get_data()
+        ada.send(ada.new_chat(), "Hello")
+    streamed, whole = (record for record in caplog.records if getattr(record, EVENT, "") == EVENT_SETTLED)
+    assert (vars(streamed)["kind"], vars(streamed)["outcome"]) == ("turn", "answered")
+    assert vars(streamed)["cost_micro_usd"] > 0
+    assert vars(streamed)["first_token_ms"] >= 0
+    assert "first_token_ms" not in vars(whole)
+    assert "Hello" not in streamed.getMessage() + whole.getMessage()
 
 
 PRIVATE = "my private words"

@@ -22,6 +22,7 @@ from firelaunch.settings.environments import chosen, overlaid, project_of
 from firelaunch.text_file import read_text_file
 
 from ..deploy import vertex
+from ..deploy.alerts import alert_steps
 from ..deploy.backups import backups
 from ..deploy.build_folder import FUNCTIONS, Staged, StageError, pins, requirements_lock, stage_app, stage_functions
 from ..deploy.calls import Calls, UploadSubscription, app_calls
@@ -353,12 +354,13 @@ class _Deploy:
 
     def _watching(self) -> list[Step]:
         """Return the steps that need the services to exist; a deploy with Terraform takes them too."""
+        alerts = alert_steps(self.place, self.settings)
         if "events" not in features(self.settings, self.declared):
-            return []
+            return alerts
         wanted = [(watch, calls.account) for calls in self.calls for watch in calls.documents]
         made = [trigger(self.place, watch, account) for watch, account in wanted]
         name, kept = self.service.name, [watch for watch, _ in wanted]
-        return [*made, dropped_triggers(self.place, name, self.settings.database, kept)]
+        return [*made, dropped_triggers(self.place, name, self.settings.database, kept), *alerts]
 
     def _contents(self) -> Iterable[Step]:
         yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))

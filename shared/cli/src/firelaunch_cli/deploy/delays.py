@@ -88,6 +88,12 @@ DELAYS = (
         "Firebase Authentication was set up and does not answer everywhere yet",
         120,
     ),
+    # Google's own message says "it could take up to 10 minutes to become available".
+    Delay(
+        re.compile(r"Cannot find metric\(s\) that match|metric referenced by the provided filter is unknown"),
+        "Cloud Monitoring does not know a new metric yet",
+        600,
+    ),
     # Firestore answers so while it makes another index or field change of the database; the others, while somebody else
     # writes the same policy or service. https://cloud.google.com/apis/design/errors: ABORTED is for trying again.
     Delay(

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from firelaunch.errors import SettingsError
-from firelaunch.settings.app import Settings
+from firelaunch.settings.app import TELEMETRY_KEY, Settings
 from firelaunch.settings.environments import VARIABLE
 
 from .declarations import NOTHING, Declarations
@@ -84,6 +85,9 @@ FEATURE_APIS: Mapping[str, str] = {
     "vector_search": "vectorsearch.googleapis.com",
     "events": "eventarc.googleapis.com",
     "uploads": "pubsub.googleapis.com",
+    "alerts": "monitoring.googleapis.com",
+    "log_metrics": "logging.googleapis.com",
+    "telemetry": "telemetry.googleapis.com",
 }
 """By what a setting names (a models' provider, an embedder, an index), the API that it takes besides; and those by
 which an app and its functions hear of its users' files and documents (:mod:`.calls`)."""
@@ -144,6 +148,13 @@ project. A test derives these from the requests of ``make test-deploy``."""
 
 FEATURE_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     "vector_search": permissions_of({"roles/vectorsearch.collectionWriter": "collections.create collections.get"}),
+    "alerts": permissions_of(
+        {
+            "roles/monitoring.alertPolicyEditor": "alertPolicies.create alertPolicies.delete alertPolicies.list",
+            "roles/monitoring.notificationChannelEditor": "notificationChannels.create notificationChannels.list",
+        }
+    ),
+    "log_metrics": permissions_of({"roles/logging.configWriter": "logMetrics.create logMetrics.list"}),
 }
 """Those by what a setting names, as :data:`FEATURE_APIS`. An index of Vertex AI has its own in :mod:`.vertex`."""
 
@@ -197,6 +208,7 @@ EVENT_RECEIVER = "roles/eventarc.eventReceiver"
 FEATURE_ROLES: Mapping[str, str] = {
     "vertex": "roles/aiplatform.user",
     "vector_search": "roles/vectorsearch.dataObjectWriter",
+    "telemetry": "roles/telemetry.writer",
 }
 """Of the account of an app that uses such a feature. Project-wide: neither has a form for one app
 (docs/threat-model.md)."""
@@ -421,11 +433,17 @@ def bucket(settings: Settings, place: Place) -> str:
 def features(settings: Settings, declared: Declarations = NOTHING) -> tuple[str, ...]:
     """Return the features of :data:`FEATURE_APIS` that an app uses."""
     named: set[str] = {settings.models.provider, settings.embedding.kind, settings.index.backend}
+    named |= {"alerts", "log_metrics"} if settings.alerts.email else set()
+    named |= {"telemetry"} if _sends_to_google(settings) else set()
     if settings.cloud.edge == "public":
         documents = keeps_documents(settings)
         named |= {"events"} if documents or declared.sources("write") else set()
         named |= {"uploads"} if documents or declared.sources("upload") else set()
     return tuple(name for name in FEATURE_APIS if name in named)
+
+
+def _sends_to_google(settings: Settings) -> bool:
+    return urlsplit(settings.telemetry.endpoint).hostname == "telemetry.googleapis.com"
 
 
 def keeps_documents(settings: Settings) -> bool:
@@ -481,6 +499,7 @@ def _secrets(settings: Settings) -> list[str]:
         *(["ANTHROPIC_API_KEY"] if "claude" in asked else []),
         *(["DATABASE_URL"] if settings.index.backend == "pgvector" else []),
         *(["STRIPE_API_KEY"] if sells_plans(settings) else []),
+        *([TELEMETRY_KEY] if settings.telemetry.endpoint and not _sends_to_google(settings) else []),
     ]
 
 

@@ -25,6 +25,7 @@ KINDS: Mapping[str, Kind] = {
     "ANTHROPIC_API_KEY": "secret",
     "STRIPE_API_KEY": "secret",
     "DATABASE_URL": "secret",
+    "OTEL_EXPORTER_OTLP_HEADERS": "secret",
     "OPENAI_BASE_URL": "person",
     "OPENAI_MODEL": "person",
     "ANTHROPIC_BASE_URL": "person",
@@ -44,6 +45,7 @@ _WHY_NO_SECRET = {
     "ANTHROPIC_API_KEY": 'its models.provider is not "claude"',
     "STRIPE_API_KEY": "none of its plans has a stripe_price, and it has no billing.top_ups",
     "DATABASE_URL": 'its index.backend is not "pgvector"',
+    "OTEL_EXPORTER_OTLP_HEADERS": "its telemetry.endpoint names no receiver that takes headers",
 }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import AlreadyExists, Fenced, FirelaunchError, NotFound, PreconditionFailed, StoreError, TooLarge
 from ..store.base import DELETE_FIELD, Update, Write
+from ..telemetry.names import EVENT, EVENT_DEAD_JOB
 from .base import PAYLOAD_BYTES, Job, event
 from .jobs import Jobs
 
@@ -78,8 +79,15 @@ def take(jobs: Jobs, job_id: str, kind: str | None, *, early: timedelta = _EARLY
             if attempt + 1 == _TRIES:
                 raise
             continue
+        if changes["state"] == "dead":
+            _log_dead(job)
         return Lease(jobs, job, at, changes["history"]) if changes["state"] == "running" else None
     return None
+
+
+def _log_dead(job: Job) -> None:
+    """Log that a job is dead. An alert looks for this line."""
+    log.error("job %s (%s) is dead", job.id, job.kind, extra={EVENT: EVENT_DEAD_JOB, "kind": job.kind})
 
 
 def _take_changes(jobs: Jobs, job: Job, now: datetime) -> dict[str, Any]:
@@ -172,6 +180,7 @@ class Lease:
         if again_at is None:
             self._write({**self._end_changes("dead", error), "error": dict(error)}, last=True)
             self.outcome = "dead"
+            _log_dead(self.job)
         else:
             self._write({**self._queue_changes(again_at, "failed", error), "error": dict(error)}, last=True)
             self.outcome = "failed"

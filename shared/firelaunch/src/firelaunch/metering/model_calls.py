@@ -31,6 +31,7 @@ from .admit import admit
 from .call_records import RECORD_DAYS
 from .contention import Retries
 from .reservations import Metering, Quote, Reservation
+from .settled_log import log_settled
 
 __all__ = ["Extraction", "ModelCalls"]
 
@@ -295,6 +296,7 @@ class ModelCalls:
                 "settled_at": SERVER_TIME,
             }
             self._settle(scope.request(request_id), reservation, outcome, record_at)
+            log_settled(kind, outcome)
         return Extraction(data, request_id, reservation.report())
 
     def _record(self, kind: str, scope: Scope, reservation: Reservation) -> dict[str, Any]:

@@ -41,12 +41,13 @@ from .plans import (
 )
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
-from .sections import AfterTurn, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice, Telemetry
+from .sections import AfterTurn, Alerts, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice, Telemetry
 from .sections import Section as _Section
 
 __all__ = [
     "MODEL_KEYS",
     "PROVIDERS",
+    "TELEMETRY_KEY",
     "AfterTurn",
     "AppSettings",
     "Billing",
@@ -92,6 +93,9 @@ PROVIDERS: Final[tuple[Provider, ...]] = get_args(Provider)
 
 MODEL_KEYS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 """The variables with keys of models' providers, which nothing needs that calls no model."""
+
+TELEMETRY_KEY: Final = "OTEL_EXPORTER_OTLP_HEADERS"
+"""The variable with the key of whoever receives telemetry."""
 
 Role = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,32}$")]
 SignIn = Literal["email_link", "password", "google", "anonymous"]
@@ -420,6 +424,7 @@ class Settings(_Section):
     guardrails: Guardrails = Guardrails()
     logs: Logs = Logs()
     telemetry: Telemetry = Telemetry()
+    alerts: Alerts = Alerts()
     after_turn: AfterTurn = AfterTurn()
     identity: IdentitySettings = IdentitySettings()
     membership: MembershipSettings = MembershipSettings()

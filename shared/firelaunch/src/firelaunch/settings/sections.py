@@ -13,6 +13,7 @@ from .origins import browser_origin
 
 __all__ = [
     "AfterTurn",
+    "Alerts",
     "Cache",
     "Cloud",
     "Cors",
@@ -261,6 +262,30 @@ class Logs(Section):
 
     content: bool = Field(
         default=False, description="What users write and models answer, and errors' own words; keys and tokens never."
+    )
+
+
+class Alerts(Section):
+    """``[alerts]``: of what a deploy has Cloud Monitoring send e-mails ([telemetry](telemetry.md#alerts))."""
+
+    email: str = Field(
+        default="",
+        pattern=r"^([^@\s\"]+@[^@\s\"]+)?$",
+        description="Who gets the e-mails. If empty, a deploy makes no alerts.",
+    )
+    errors_percent: int = Field(
+        default=5, ge=0, le=100, description="Share of requests that fail, over five minutes; 0 for no such alert."
+    )
+    first_token_ms: int = Field(
+        default=10_000,
+        ge=0,
+        description="Milliseconds to the first token of 95 in 100 streamed answers, over five minutes; 0 for no such "
+        "alert.",
+    )
+    dead_jobs: bool = Field(default=True, description="Whether each job that is dead is told, once an hour at most.")
+    hourly_usd: Annotated[int | None, BeforeValidator(lambda v: None if v is None else micro_dollars(v))] = Field(
+        default=None,
+        description="Dollars that models cost in an hour for all users, as a string. None: no such alert.",
     )
 
 

@@ -17,6 +17,7 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -66,6 +67,10 @@ def log_names() -> dict[str, str]:
 _REPORTED = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
 """The type of a log entry that Error Reporting treats as an error
 (https://cloud.google.com/error-reporting/docs/formatting-error-messages)."""
+
+_OURS = "firelaunch."
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""The attributes of a record that no caller gave."""
 
 _QUIETER = ("httpx", "httpcore", "stripe", "google.auth", "google.cloud", "urllib3")
 """Libraries that log each of their requests at INFO. They log from WARNING on, unless their level is set."""
@@ -137,6 +142,8 @@ class _Json(_Redacting):
                 entry |= {"@type": _REPORTED, "stack_trace": trace, "serviceContext": self._service}
         if record.stack_info:
             entry["message"] += "\n" + self.clean(record.stack_info)
+        if record.name.startswith(_OURS):
+            entry = _fields(record, self.clean) | entry
         if REQUEST_ID.get():
             entry["request_id"] = REQUEST_ID.get()
         if TRACE.get() and self._project:
@@ -146,6 +153,16 @@ class _Json(_Redacting):
             entry["logging.googleapis.com/spanId"] = f"{span.span_id:016x}"
             entry["logging.googleapis.com/trace_sampled"] = span.sampled
         return json.dumps(entry, ensure_ascii=False)
+
+
+def _fields(record: logging.LogRecord, clean: Callable[[str], str]) -> dict[str, Any]:
+    """Return what the caller gave as ``extra``: texts, numbers and flags."""
+    given = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    return {
+        name: clean(value) if isinstance(value, str) else value
+        for name, value in given.items()
+        if isinstance(value, str | int | float | bool)
+    }
 
 
 def _severity(level: int) -> str:

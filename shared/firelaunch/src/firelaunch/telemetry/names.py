@@ -25,6 +25,9 @@ __all__ = [
     "EMBEDDINGS_DURATION",
     "EMBEDDINGS_TOKENS",
     "ERROR",
+    "EVENT",
+    "EVENT_DEAD_JOB",
+    "EVENT_SETTLED",
     "EXECUTE_TOOL",
     "FINISH_REASONS",
     "FIRST_CHUNK",
@@ -154,3 +157,12 @@ JOB_KIND: Final = "firelaunch.job.kind"
 JOB_ATTEMPT: Final = "firelaunch.job.attempt"
 JOB_OUTCOME: Final = "firelaunch.job.outcome"
 JOB_DURATION: Final = "firelaunch.job.duration"
+
+# Fields of log lines, by which a deploy's alerts find them.
+EVENT: Final = "event"
+EVENT_SETTLED: Final = "request_settled"
+"""A request was settled: ``kind``, ``outcome``, ``error``, ``cost_micro_usd``, ``total_ms``, and ``first_token_ms`` of
+an answer that was streamed."""
+
+EVENT_DEAD_JOB: Final = "job_dead"
+"""A job is dead: ``kind``."""

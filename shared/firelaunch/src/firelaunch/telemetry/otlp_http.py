@@ -8,16 +8,14 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+import requests
 
 from .options import OtlpConnection
 from .otlp_encoding import encode
 from .outbox import RareLog
 from .spans import Span
-
-if TYPE_CHECKING:
-    import requests
 
 __all__ = ["SpanSender", "session_for"]
 
@@ -31,8 +29,6 @@ _GOOGLE_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 def session_for(endpoint: str) -> requests.Session:
     """Return a session for an endpoint. One for Google's own signs its requests as the account of the process."""
-    import requests
-
     if urlsplit(endpoint).hostname != _GOOGLE:
         return requests.Session()
     import google.auth
@@ -90,8 +86,6 @@ class SpanSender:
             what went wrong, "" for nothing, and the seconds to wait before the next try: negative if the receiver has
             not said, None if another try would not help.
         """
-        import requests
-
         if self._session is None:
             self._session = session_for(self._connection.endpoint)
         connection = self._connection

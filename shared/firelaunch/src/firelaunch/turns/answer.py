@@ -41,6 +41,7 @@ from ..llm.finish import Finish
 from ..llm.gateway import ModelSession
 from ..llm.types import LEAVING, WAITING, Chunk, Message, Passed, Source, ToolUse
 from ..metering.reservations import Reservation
+from ..metering.settled_log import log_settled
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Update, Write
@@ -356,6 +357,7 @@ class TurnRun:
         self._commit(
             record, [*self._chat_writes(answer), *jobs] if self._is_kept(outcome, text) else self._left_as_is()
         )
+        log_settled("turn", record if self.turn.llm.streamed else {**record, "first_token_ms": None})
         self._follows = following
         rating = {} if self.begun is None else {"rating": self.begun.data.get("rating")}
         return Done(message_view(self.send.answer_id, {**answer, **rating}), usage)
