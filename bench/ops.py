@@ -181,6 +181,6 @@ def requests() -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
             "uid": uid, "chat_id": "c", "state": "settled", "outcome": "failed" if failed else "answered",
             "error": error, "day": day, "plan": "free", "calls": 1, "total_ms": total, "settled_at": at,
             "usage": {"model": model, "cost_micro_usd": micro}, "created_at": at, "sums": {"a1": fact},
-            "hours": [hour],
+            "days": [day],
         }  # fmt: skip
         yield request, call, fact

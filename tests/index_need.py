@@ -62,7 +62,7 @@ def queries(path: Path) -> Iterator[Need]:
 def _need(call: ast.Call, names: dict[str, ast.expr]) -> Need:
     given = dict(zip(("collection", "where", "order", "limit", "after"), call.args, strict=False))
     given |= {str(keyword.arg): keyword.value for keyword in call.keywords}
-    if unknown := set(given) - {"collection", "where", "order", "limit", "after"}:
+    if unknown := set(given) - {"collection", "where", "order", "limit", "after", "indexes"}:
         raise ValueError(unknown)
     where = []
     for item in _items(given.get("where"), names, "Filter"):

@@ -334,7 +334,7 @@ def _compare_sums(world: _World, ledger: dict[tuple[str, str], int], report: Rep
     for part in ("prompt", "plan", "purpose", "end"):
         total = sum(row["cost_micro_usd"] for row in sums.by(part))
         report.sums_difference_micro_usd += abs(total - sums.totals()["cost_micro_usd"])
-    report.repaired_hours = sum(recount(world.sqlite, app, hour) for hour in hours_of_day(day))
+    report.repaired_hours = len(recount(world.sqlite, app, hours_of_day(day)))
 
 
 def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from firelaunch.api.ops_sums import _most_reads
+from firelaunch.errors import StoreError
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
@@ -110,21 +112,49 @@ def test_a_day_that_was_folded_has_the_figures_that_its_hours_had(site: Site, mo
     assert (usage["requests"], usage["input_tokens"], usage["users"]) == (3, 33, 1)
 
 
+@pytest.mark.parametrize("hours", [1, 13])
 def test_a_message_that_is_sent_again_after_a_failure_counts_as_two_requests_after_a_recount_too(
-    site: Site, model: ModelServer
+    site: Site, model: ModelServer, hours: int
 ) -> None:
     model.script = [Fault(400), Reply()]
     assert site.ask("ada", "key").status_code >= 400
-    site.now += timedelta(hours=1)
+    site.now += timedelta(hours=hours)
     assert site.ask("ada", "key").status_code == 200
-    site.now += timedelta(days=1)
-    before = site.see("/v1/ops/sums?from=2026-03-01&to=2026-03-02")
+    site.now = NOW + timedelta(days=1, hours=4)
+    before = site.see("/v1/ops/sums?from=2026-03-01")
     assert [(row["end"].partition(":")[0], row["requests"]) for row in before["requests"]] == [
         ("error", 1),
         ("answered", 1),
     ]
-    assert '"repaired_hours": 0' in (site.roll_up().result or "").replace('":0', '": 0')
-    assert site.see("/v1/ops/sums?from=2026-03-01&to=2026-03-02") == before
+    assert json.loads(site.roll_up().result or "")["repaired_hours"] == 0
+    assert site.see("/v1/ops/sums?from=2026-03-01") == before
+
+
+def test_an_answer_whose_sums_the_database_refuses_is_stored_and_summed_up_by_the_night(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = site.services.store._ScopedStore__store  # type: ignore[attr-defined]
+    commit = inner.commit
+
+    def refuse(writes: Any) -> Any:
+        if any("/sums/" in write.path for write in writes):
+            raise StoreError(reason="the document is full")
+        return commit(writes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inner, "commit", refuse)
+        assert site.ask("ada").status_code == 200
+    spent = site.see("/v1/ops/requests")["items"][0]["usage"]["cost_micro_usd"]
+    assert spent > 0
+    assert site.see("/v1/ops/sums")["totals"]["cost_micro_usd"] == 0
+    assert site.see("/v1/ops/users?period=2026-03")["items"] == []
+    site.now = NOW + timedelta(days=1)
+    for repaired in (1, 0):
+        done = json.loads(site.roll_up().result or "")
+        assert (done["repaired_hours"], done["repaired_users"]) == (repaired, repaired)
+        assert site.see("/v1/ops/sums?from=2026-03-01")["totals"]["cost_micro_usd"] == spent
+        for period in ("2026-03-01", "2026-03"):
+            assert site.see(f"/v1/ops/users?period={period}")["items"][0]["cost_micro_usd"] == spent
 
 
 def test_requests_are_listed_by_what_is_asked_for(site: Site, model: ModelServer) -> None:

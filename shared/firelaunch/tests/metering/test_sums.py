@@ -113,7 +113,7 @@ def test_calls_that_end_after_their_request_and_those_of_a_very_long_one_are_sum
     reservation.spend(call(9, step=500))
     assert meters.report().totals()["cost_micro_usd"] == 405 + 9
     assert meters.report().totals()["calls"] == 406
-    assert not recount(meters.store, APP, "2026-03-01T12")
+    assert not recount(meters.store, APP, ["2026-03-01T12"])
 
 
 def test_sums_that_were_left_out_lost_or_doubled_are_what_the_records_say_after_a_recount(meters: Meters) -> None:
@@ -122,17 +122,17 @@ def test_sums_that_were_left_out_lost_or_doubled_are_what_the_records_say_after_
         reservation.spend(call(number + 1))
         meters.settle(reservation, sums=number != 1)
     assert meters.report().totals()["cost_micro_usd"] == 1 + 3
-    assert recount(meters.store, APP, "2026-03-01T12")
+    assert recount(meters.store, APP, ["2026-03-01T12"])
     right = meters.report()
     assert right.totals()["cost_micro_usd"] == 6
-    assert not recount(meters.store, APP, "2026-03-01T12")
+    assert not recount(meters.store, APP, ["2026-03-01T12"])
     for shard in range(4):
         meters.store.commit([Delete(APP.hour_sum("2026-03-01T12", shard))])
-    assert recount(meters.store, APP, "2026-03-01T12")
+    assert recount(meters.store, APP, ["2026-03-01T12"])
     assert meters.report().total == right.total
     cell = {"m|p|free|turn|stop": {"calls": Increment(5)}}
     meters.store.commit([Set(APP.hour_sum("2026-03-01T12", 2), {"calls": cell}, merge=True)])
-    assert recount(meters.store, APP, "2026-03-01T12")
+    assert recount(meters.store, APP, ["2026-03-01T12"])
     assert meters.report().total == right.total
 
 
@@ -158,7 +158,7 @@ def test_a_recount_loses_nothing_that_settles_while_it_reads(meters: Meters) -> 
                 meters.settle(late)
             return found
 
-    assert recount(Racing(), APP, "2026-03-01T12")  # type: ignore[arg-type]
+    assert recount(Racing(), APP, ["2026-03-01T12"])  # type: ignore[arg-type]
     assert meters.report().totals()["cost_micro_usd"] == 3
 
 
@@ -168,7 +168,7 @@ def test_the_records_of_a_user_who_was_erased_take_nothing_from_the_sums(meters:
     meters.settle(reservation)
     erasure = Set(ADA.erasure(), {"begun_at": NOON + timedelta(hours=1)})
     meters.store.commit([erasure, *(Delete(path) for path in [*meters.store.tree(APP.calls()), APP.request("r1")])])
-    assert not recount(meters.store, APP, "2026-03-01T12")
+    assert not recount(meters.store, APP, ["2026-03-01T12"])
     assert meters.report().totals()["cost_micro_usd"] == 3
 
 
@@ -200,7 +200,7 @@ def test_purposes_beyond_what_a_process_tells_apart_count_together(meters: Meter
     report = meters.report()
     assert len(report.by("purpose")) == 40 + 1
     assert report.totals()["cost_micro_usd"] == 60
-    assert not recount(meters.store, APP, "2026-03-01T12")
+    assert not recount(meters.store, APP, ["2026-03-01T12"])
 
 
 @given(st.floats(1, 10**6))
@@ -235,5 +235,5 @@ def test_no_name_of_a_model_or_a_purpose_breaks_a_settlement_or_loses_a_micro_do
     assert report.totals()["cost_micro_usd"] == spent
     assert sum(point["cost_micro_usd"] for point in report.points.values()) == spent
     assert all(sum(row["cost_micro_usd"] for row in report.by(part)) == spent for part in ("model", "purpose", "end"))
-    assert not any(recount(meters.store, APP, hour) for hour in report.points)
+    assert not any(recount(meters.store, APP, [hour]) for hour in report.points)
     store.close()

@@ -33,15 +33,15 @@ def requests_of_days(
     """
     if ranking == "slowest":
         slowest = (Order("total_ms", descending=True),)
-        query = Query(app.requests(), where=(Filter("day", "in", days),), order=slowest, limit=limit)
+        query = Query(app.requests(), where=(Filter("day", "in", days),), order=slowest, limit=limit, indexes=())
     elif ranking == "dearest":
         dearest = (Order("usage.cost_micro_usd", descending=True),)
-        query = Query(app.requests(), where=(Filter("day", "in", days),), order=dearest, limit=limit)
+        query = Query(app.requests(), where=(Filter("day", "in", days),), order=dearest, limit=limit, indexes=())
     elif ranking == "failed":
         failed = (Filter("day", "in", days), Filter("outcome", "==", "failed"))
-        query = Query(app.requests(), where=failed, order=_LATEST, limit=limit)
+        query = Query(app.requests(), where=failed, order=_LATEST, limit=limit, indexes=())
     else:
-        query = Query(app.requests(), where=(Filter("day", "in", days),), order=_LATEST, limit=limit)
+        query = Query(app.requests(), where=(Filter("day", "in", days),), order=_LATEST, limit=limit, indexes=())
     return [_view(document) for document in store.query(query)]
 
 

@@ -116,7 +116,7 @@ class Reservation:
     If ``cheaper`` is set, the soft cap was reached and the plan's cheap model answers. ``held`` micro-dollars of the
     reservation are kept for costs besides the model's calls, until :meth:`add` books them. ``covered`` micro-dollars
     are set aside for the calls that are being made. ``calls`` counts the calls that were booked. ``kind`` says what the
-    request is, and ``counted`` whether it counts toward those of the day. ``hours`` are those in which earlier tries of
+    request is, and ``counted`` whether it counts toward those of the day. ``days`` are those in which earlier tries of
     the same request ended. ``draw`` is what the request holds of the app's budget, if a ceiling bounds it.
     """
 
@@ -138,7 +138,7 @@ class Reservation:
     calls: int = 0
     kind: str = "turn"
     counted: bool = True
-    hours: tuple[str, ...] = ()
+    days: tuple[str, ...] = ()
     credit_until: datetime | None = None
     """When the credit that is held for the request stops being held; None if none is held."""
     _late_credit: int = 0
@@ -258,7 +258,7 @@ class Reservation:
         if retrieval is not None:
             fact["retrieval_ms"] = retrieval["ms"]
         self._fact = fact
-        return {f"sums.a{self._run}": fact, "hours": sorted({*self.hours, hour})}
+        return {f"sums.a{self._run}": fact, "days": sorted({*self.days, self.day})}
 
     def settlement(self, *, sums: bool = True) -> list[Write]:
         """Return the writes that replace the reservation with its cost, and store the records of its calls.

@@ -7,7 +7,7 @@ changed documents by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -37,33 +37,37 @@ def is_final(hour: str, now: datetime, reservation_seconds: float) -> bool:
     return end + _LATE <= now
 
 
-def recount(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None] = lambda: None) -> bool:
-    """Compute the sums of an hour from its records, and replace what is stored if it differs.
+def recount(
+    store: DocumentStore, app: Scope, hours: Sequence[str], check: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Compute the sums of hours again from their records, and replace what is stored where it differs.
 
     The documents are read before the records, and replaced only if nobody changed them meanwhile. So what settles
     during the recount is never lost. Records of users who were erased since are gone: then figures are only raised.
 
     Args:
+        hours: hours of one day.
         check: is called between pages. Its errors pass through.
 
     Returns:
-        whether the sums were replaced.
+        the hours whose sums were replaced.
     """
-    paths = sum_paths(app, [hour])
+    left, replaced = list(hours), list[str]()
     for _ in range(_TRIES):
-        documents = store.get_many(paths)
-        counted = _counted(store, app, hour, check)
-        stored = merged(documents)
-        if _erased_since(store, app, hour):
-            counted = _higher(stored, counted)
-        if counted == stored:
-            return False
-        try:
-            store.commit(_replacing(app, hour, dict(zip(paths, documents, strict=True)), counted))
-        except (AlreadyExists, Contention, NotFound, PreconditionFailed):
-            continue
-        return True
-    return False
+        if not left:
+            break
+        documents = dict(zip(sum_paths(app, left), store.get_many(sum_paths(app, left)), strict=True))
+        counted = _counted(store, app, left, check)
+        raised_only = _erased_since(store, app, min(left))
+        again = list[str]()
+        for hour in left:
+            own = {path: documents[path] for path in sum_paths(app, [hour])}
+            stored, tree = merged(own.values()), counted[hour]
+            tree = _higher(stored, tree) if raised_only else tree
+            if tree != stored:
+                (replaced if _replace(store, app, hour, own, tree) else again).append(hour)
+        left = again
+    return replaced
 
 
 def repair_user(store: DocumentStore, user: Scope, day: str, total: Document | None, usage: Document) -> bool:
@@ -104,21 +108,24 @@ def folded_fields(store: DocumentStore, app: Scope, day: str, now: datetime, res
     return {"sums": _bounded(added(trees)), "hours": points, "through": through}
 
 
-def _counted(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None]) -> Tree:
-    tree: Tree = {}
-    for call in _calls(store, app, hour, check):
-        add_call(tree, call.data)
-    for request in _requests(store, app, hour, check):
+def _counted(store: DocumentStore, app: Scope, hours: Sequence[str], check: Callable[[], None]) -> dict[str, Tree]:
+    """Return the sums of hours of one day, as the records have them."""
+    trees: dict[str, Tree] = {hour: {} for hour in hours}
+    for hour, tree in trees.items():
+        for call in _calls(store, app, hour, check):
+            add_call(tree, call.data)
+    for request in _requests(store, app, hours[0][: len("yyyy-mm-dd")], check):
         for fact in request.data.get("sums", {}).values():
-            if fact["hour"] == hour:
-                add_request(tree, fact)
-    return tree
+            if fact["hour"] in trees:
+                add_request(trees[fact["hour"]], fact)
+    return trees
 
 
 def _calls(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None]) -> Iterator[Document]:
     after: list[Any] | None = None
     while True:
-        page = store.query(Query(app.calls(), where=(Filter("hour", "==", hour),), limit=_PAGE, after=after))
+        of_hour = (Filter("hour", "==", hour),)
+        page = store.query(Query(app.calls(), where=of_hour, limit=_PAGE, after=after, indexes=()))
         yield from page
         if len(page) < _PAGE:
             return
@@ -126,10 +133,10 @@ def _calls(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None
         after = [page[-1].id]
 
 
-def _requests(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None]) -> Iterator[Document]:
+def _requests(store: DocumentStore, app: Scope, day: str, check: Callable[[], None]) -> Iterator[Document]:
     after: list[Any] | None = None
     while True:
-        ended = (Filter("hours", "array_contains", hour),)
+        ended = (Filter("days", "array_contains", day),)
         page = store.query(Query(app.requests(), where=ended, limit=_PAGE, after=after))
         yield from page
         if len(page) < _PAGE:
@@ -151,6 +158,15 @@ def _higher(one: Mapping[str, Any], other: Mapping[str, Any]) -> Tree:
         else max(one.get(name, 0), other.get(name, 0))
         for name in {**one, **other}
     }
+
+
+def _replace(store: DocumentStore, app: Scope, hour: str, documents: Mapping[str, Document | None], tree: Tree) -> bool:
+    """Put ``tree`` in the place of an hour's documents; return False if somebody changed them first."""
+    try:
+        store.commit(_replacing(app, hour, documents, tree))
+    except (AlreadyExists, Contention, NotFound, PreconditionFailed):
+        return False
+    return True
 
 
 def _replacing(app: Scope, hour: str, documents: Mapping[str, Document | None], tree: Tree) -> list[Write]:

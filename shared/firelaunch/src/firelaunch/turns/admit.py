@@ -446,7 +446,7 @@ class Turns:
         )
         reservation.held = search_cost
         if stored.record is not None:
-            reservation.hours = tuple(stored.record.data.get("hours", ()))
+            reservation.days = tuple(stored.record.data.get("days", ()))
         return reservation, reserve
 
     def _run(

@@ -47,7 +47,7 @@ _DAYS_COUNTED = 2
 """The latest days whose users are counted if the nightly job has not counted them yet."""
 
 _SPARE_SECONDS = 60.0
-"""The rest of an attempt's time in which no further hour is begun."""
+"""The rest of an attempt's time in which no further day is begun."""
 
 
 class Rollup(BaseModel):
@@ -147,21 +147,19 @@ def _days(run: JobRun, count: int) -> list[str]:
 def _recount(run: JobRun, days: list[str]) -> int:
     """Compute the sums of the final hours of ``days`` again from the records, and return how many were repaired.
 
-    The checkpoint is the last hour that is done.
+    The checkpoint is the last day that is done.
     """
     now, reserved = run.services.clock(), run.services.metering.reservation_seconds
     done: dict[str, Any] = run.checkpoint or {"after": "", "repaired": 0}
-    for hour in (hour for day in reversed(days) for hour in hours_of_day(day)):
-        if hour <= done["after"] or not is_final(hour, now, reserved):
-            continue
+    for day in sorted(day for day in days if day > done["after"]):
         if run.seconds_left < _SPARE_SECONDS:
             raise Postponed
-        changed = recount(run.services.store, run.scope, hour, run.check)
-        if changed:
-            log.warning("%s: the sums of %s were not those of its records, and are now", run.scope.app_id, hour)
-        done = {"after": hour, "repaired": done["repaired"] + changed}
-        if changed or hour.endswith("T23"):
-            run.commit(checkpoint=done)
+        final = [hour for hour in hours_of_day(day) if is_final(hour, now, reserved)]
+        repaired = recount(run.services.store, run.scope, final, run.check)
+        if repaired:
+            log.warning("%s: the sums of %s were not those of the records, and are now", run.scope.app_id, repaired)
+        done = {"after": day, "repaired": done["repaired"] + len(repaired)}
+        run.commit(checkpoint=done)
     return int(done["repaired"])
 
 
