@@ -46,6 +46,11 @@ def test_a_line_names_its_span_so_that_cloud_logging_shows_it_there(capsys: pyte
     entry = reported(capsys)
     assert entry["logging.googleapis.com/spanId"] == f"{span.span_id:016x}"
     assert entry["logging.googleapis.com/trace_sampled"] is False
+    assert entry["logging.googleapis.com/trace"] == f"projects/p-12345/traces/{span.trace_id:032x}"
+    configure_logs(structured=False)
+    with current(span):
+        logging.getLogger("firelaunch.server.app").info("at work")
+    assert f"trace {span.trace_id:032x}]" in capsys.readouterr().err
 
 
 def test_our_own_lines_have_their_figures_as_fields_and_no_others_do(capsys: pytest.CaptureFixture[str]) -> None:

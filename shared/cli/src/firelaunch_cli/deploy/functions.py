@@ -125,6 +125,7 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
         "INVOKER": whole.environ["FIRELAUNCH_JOBS_ACCOUNT"],
         "INVOKER_AUDIENCE": place.url(name),
         "THREADS": str(_THREADS),
+        **_telemetry(settings),
     }
     # They call no model, so that its key stays with the app.
     secrets = {key: secret for key, secret in whole.secrets.items() if key not in MODEL_KEYS}
@@ -141,6 +142,14 @@ def _service(settings: Settings, place: Place, whole: Service) -> Service:
         function=TARGET,
         refusal=Refusal("POST", "/rollup_usage/apps/-", 401),
     )
+
+
+def _telemetry(settings: Settings) -> dict[str, str]:
+    """Return the variables by which functions that read no app's settings send their traces where the app does."""
+    if not settings.telemetry.endpoint:
+        return {}
+    metrics = {} if settings.telemetry.metrics else {"OTEL_METRICS_EXPORTER": "none"}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": settings.telemetry.endpoint, **metrics}
 
 
 def _schedules(settings: Settings, url: str) -> Iterator[Schedule]:

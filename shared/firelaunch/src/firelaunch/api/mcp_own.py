@@ -34,6 +34,7 @@ from ..identity import Caller
 from ..llm.shapes import Misfit
 from ..llm.tool_threads import ToolThreads
 from ..llm.tools import PreparedTool, Tool, ToolError, prepare
+from ..telemetry.spans import SPAN
 from .base import CALLER_KEY
 from .mcp_stream import Call, Step
 from .mcp_tools import TOOL_NAMES, error_result
@@ -144,6 +145,9 @@ class RouteTool:
         # Set here, as the builder would take a "?" in a value for the beginning of a query.
         environ |= {"PATH_INFO": unquote(path).encode().decode("latin-1"), "REQUEST_URI": path, "RAW_URI": path}
         environ[CALLER_KEY] = caller
+        span = SPAN.get()
+        if span is not None:
+            environ["HTTP_TRACEPARENT"] = span.traceparent
         # In a context of its own: it shares nothing with the request that brought the call.
         return Context().run(Response.from_app, app, environ, True)
 

@@ -146,9 +146,10 @@ class _Json(_Redacting):
             entry = _fields(record, self.clean) | entry
         if REQUEST_ID.get():
             entry["request_id"] = REQUEST_ID.get()
-        if TRACE.get() and self._project:
-            entry["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{TRACE.get()}"
         span = SPAN.get()
+        trace_id = TRACE.get() if span is None else f"{span.trace_id:032x}"
+        if trace_id and self._project:
+            entry["logging.googleapis.com/trace"] = f"projects/{self._project}/traces/{trace_id}"
         if span is not None:
             entry["logging.googleapis.com/spanId"] = f"{span.span_id:016x}"
             entry["logging.googleapis.com/trace_sampled"] = span.sampled
@@ -177,7 +178,10 @@ class _Plain(_Redacting):
         record.exc_text = None
         line = self.clean(super().format(record))
         record.exc_text = None
-        return f"{line} [{REQUEST_ID.get()}]" if REQUEST_ID.get() else line
+        span = SPAN.get()
+        marks = [REQUEST_ID.get() or "", "" if span is None else f"trace {span.trace_id:032x}"]
+        shown = ", ".join(filter(None, marks))
+        return f"{line} [{shown}]" if shown else line
 
 
 class _Handler(logging.StreamHandler[Any]):
