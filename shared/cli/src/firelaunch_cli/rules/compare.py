@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rules_tester.source import blanked, matches
+from firelaunch.store.kept import Pattern
+from rules_tester.parser import parse
+from rules_tester.syntax import Match, Service, Statement
+from rules_tester.tokens import RulesSyntaxError
 
 from .fragment import MARKER
 from .paths import pattern
@@ -15,6 +18,7 @@ from .paths import pattern
 __all__ = ["Comparison", "blocks", "compare"]
 
 _ROOT = ("databases", "*", "documents")
+_MENTIONED = re.compile(r"/apps/([a-z0-9][a-z0-9_-]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +87,24 @@ def _spans(text: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _apps_in_matches(text: str) -> Iterator[str]:
-    """Yield the apps that matches name in their paths; a nested match's path includes the outer ones."""
-    above: list[tuple[int, tuple[str, ...]]] = []
-    for match in matches(blanked(text)):
-        while above and above[-1][0] <= match.start:
-            above.pop()
-        segments = pattern([segment.text for segment in match.segments])
-        path = (above[-1][1] if above else ()) + segments
-        above.append((match.end, path))
-        if path[:3] == _ROOT and len(path) > 4 and path[3] == "apps" and path[4] not in {"*", "**"}:
-            yield path[4]
+    """Yield the apps that matches name in their paths; a nested match's path includes the outer ones.
+
+    Rules that the compiler refuses are never in force, but a file may hold such. It has every app that it mentions.
+    """
+    try:
+        ruleset = parse(text)
+    except RulesSyntaxError:
+        yield from _MENTIONED.findall(text)
+        return
+    for service in ruleset.services:
+        for path in _paths(service.body):
+            if path[:3] == _ROOT and len(path) > 4 and path[3] == "apps" and path[4] not in {"*", "**"}:
+                yield path[4]
+
+
+def _paths(statements: Sequence[Statement | Service], above: Pattern = ()) -> Iterator[Pattern]:
+    for statement in statements:
+        if isinstance(statement, Match):
+            path = above + pattern(statement.path)
+            yield path
+            yield from _paths(statement.body, path)

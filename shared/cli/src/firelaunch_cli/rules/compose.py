@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from firelaunch.store.kept import Pattern
-from rules_tester.source import line_of
-from rules_tester.syntax import Match, NotRead, Reader
+from rules_tester.parser import parse, parse_statements
+from rules_tester.syntax import Match
+from rules_tester.tokens import RulesSyntaxError, line_of
 
 from .compare import blocks
 from .fragment import MARKER, Fragment, Problem, bound, functions, reached
@@ -20,7 +21,7 @@ __all__ = ["Composed", "CompositionRefused", "Kept", "compile_problems", "compos
 
 _MOST_BYTES = 256 * 1024
 """Most bytes of a ruleset's text (https://firebase.google.com/docs/firestore/quotas#security_rules)."""
-_HEADER = ("rules_version", "=", "'2'", ";", "service", "cloud", ".", "firestore", "{")
+_SERVICE = "cloud.firestore"
 _GUARDS = {"isMember": 1, "isSelf": 2}
 _PLACED = re.compile(r"^L(\d+):\d+ (.*)$", re.MULTILINE)
 
@@ -90,7 +91,7 @@ def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestor
     base = base.replace("\r\n", "\n")
     try:
         parsed_base = _read_base(base)
-    except NotRead as problem:
+    except RulesSyntaxError as problem:
         raise CompositionRefused([Problem(base_file, line_of(base, problem.offset), str(problem))]) from None
     blocks: list[tuple[Fragment, str]] = []
     problems: list[Problem] = []
@@ -103,6 +104,7 @@ def compose(base: str, fragments: Sequence[Fragment], base_file: str = "firestor
     if problems:
         raise CompositionRefused(problems)
     composed = _joined(base, base_file, parsed_base.end, blocks)
+    _check_blocks(composed, base_file)
     if len(composed.text.encode()) > _MOST_BYTES:
         size = f"the built rules are larger than the {_MOST_BYTES} bytes that Firebase takes; shorten the fragments"
         raise CompositionRefused([Problem(base_file, 1, size)])
@@ -137,11 +139,13 @@ def keep_others(new: str, live: str | None, here: Collection[str]) -> Kept:
 
 def _is_one_match(app: str, block: str) -> bool:
     try:
-        reader = Reader(block)
-        found = reader.statements()
-    except NotRead:
+        found = parse_statements(block)
+    except RulesSyntaxError:
         return False
-    return reader.done and len(found) == 1 and isinstance(found[0], Match) and found[0].path == ("apps", app)
+    if len(found) != 1 or not isinstance(found[0], Match):
+        return False
+    # The compiler takes "/*" for a name only as long as no comment ends behind it, which is so here and not elsewhere.
+    return found[0].path == ("apps", app) and "/*" not in block
 
 
 def compile_problems(composed: Composed, emulator: Loads) -> list[Problem]:
@@ -157,33 +161,56 @@ def compile_problems(composed: Composed, emulator: Loads) -> list[Problem]:
     return []
 
 
+def _check_blocks(composed: Composed, base_file: str) -> None:
+    """Parse the composed text, and see that each app's block is one match: what was checked apart holds together."""
+    try:
+        documents = _documents(composed.text)
+    except RulesSyntaxError as error:
+        place = composed.origins[min(line_of(composed.text, error.offset), len(composed.origins)) - 1]
+        raise CompositionRefused([Problem(*place, str(error))]) from None
+    marks = {mark[2]: mark.end() + 1 for mark in MARKER.finditer(composed.text) if mark[1] == "begin"}
+    ends = {mark[2]: mark.start() for mark in MARKER.finditer(composed.text) if mark[1] == "end"}
+    for app in composed.apps:
+        inside = [item for item in documents.body if marks[app] <= item.start and item.end <= ends[app]]
+        across = [item for item in documents.body if item.start < ends[app] and marks[app] < item.end]
+        if len(inside) != 1 or inside != across or getattr(inside[0], "path", ()) != ("apps", app):
+            raise CompositionRefused([Problem(base_file, 1, f"the rules of {app} do not stay within their block")])
+
+
+def _documents(text: str) -> Match:
+    """Return the one match of all documents of a whole file."""
+    ruleset = parse(text)
+    if ruleset.version != "2":
+        raise RulesSyntaxError(0, "rules_version = '2'; is expected here")
+    if len(ruleset.body) != 1 or ruleset.services[0:1] != ruleset.body or ruleset.services[0].name != _SERVICE:
+        last = ruleset.body[-1]
+        raise RulesSyntaxError(last.start, f"nothing may stand beside the one service {_SERVICE}")
+    documents = [item for item in ruleset.services[0].body if isinstance(item, Match)]
+    if len(documents) != 1 or documents[0].path != ("databases", "{database}", "documents"):
+        raise RulesSyntaxError(0, "the service's block holds one match, of /databases/{database}/documents; make it so")
+    return documents[0]
+
+
 def _read_base(text: str) -> _Base:
     mark = MARKER.search(text)
     if mark:
-        raise NotRead(
+        raise RulesSyntaxError(
             mark.start(), "this is a built file, with apps' blocks in it; give the base that it was built from"
         )
-    reader = Reader(text)
-    reader.expect(*_HEADER)
-    outer = reader.statements()
-    reader.expect("}")
-    if not reader.done:
-        raise NotRead(reader.offset(), "nothing may follow the service's block")
-    documents = [item for item in outer if isinstance(item, Match)]
-    if len(documents) != 1 or documents[0].path != ("databases", "{database}", "documents"):
-        raise NotRead(0, "the service's block holds one match, of /databases/{database}/documents; make it so")
-    body = documents[0].body
+    documents = _documents(text)
+    outer = parse(text).services[0].body
+    body = documents.body
     open_to_fragments = {
-        item.name: item.parameters for item in functions([i for i in body if not isinstance(i, Match)])
+        item.name: len(item.parameters) for item in functions([i for i in body if not isinstance(i, Match)])
     }
     for name, parameters in _GUARDS.items():
         if open_to_fragments.get(name) != parameters:
-            raise NotRead(
-                documents[0].start, f"fragments are bound by {name}, with {parameters} parameters; declare it here"
+            raise RulesSyntaxError(
+                documents.start, f"fragments are bound by {name}, with {parameters} parameters; declare it here"
             )
     patterns = dict.fromkeys(pattern(item.path) for item in reached(body))
     names = frozenset(function.name for function in functions(outer))
-    return _Base(documents[0].end, names, tuple(patterns))
+    return _Base(documents.end - 1, names, tuple(patterns))
 
 
 def _joined(base: str, base_file: str, end: int, blocks: Sequence[tuple[Fragment, str]]) -> Composed:

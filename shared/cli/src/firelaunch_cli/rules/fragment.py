@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firelaunch.store.kept import Pattern, kept
-from rules_tester.source import line_of
-from rules_tester.syntax import Allow, Function, Match, NotRead, Reader, Token
+from rules_tester.parser import parse_statements
+from rules_tester.syntax import Allow, Expression, Function, Match, PathSegment, Statement
+from rules_tester.tokens import RulesSyntaxError, line_of
 
 from .paths import overlap, pattern, shown
 
@@ -21,10 +22,14 @@ __all__ = ["MARKER", "Fragment", "Problem", "bound", "functions", "reached"]
 MARKER = re.compile(r"^[ \t]*// (begin|end) app (\S+)[ \t]*$", re.MULTILINE)
 """The comment lines around an app's block in the built file."""
 
-_LOOK_UPS = {"get", "exists", "getAfter", "existsAfter", "firestore"}
+_LOOK_UPS = {"get", "exists", "getAfter", "existsAfter"}
 _BUILT_IN_FUNCTIONS = {"bool", "bytes", "debug", "float", "int", "path", "string"}
-_BUILT_IN_NAMES = {"database", "duration", "hashing", "latlng", "math", "request", "resource", "timestamp"}
-_Statements = Sequence[Match | Allow | Function]
+_BUILT_IN_NAMES = {
+    "database", "duration", "firestore", "hashing", "latlng", "math", "request", "resource", "timestamp"
+}  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_Statements = Sequence[Statement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,15 @@ def bound(fragment: Fragment, helpers: frozenset[str], base: Sequence[Pattern]) 
         The text and the problems. The text is empty if the fragment is empty or has problems.
     """
     checks = _Checks(fragment, helpers, (*kept(), *base))
+    control = _CONTROL.search(fragment.text)
+    if control:
+        message = f"the character U+{ord(control.group()):04X} may not stand here; take it out"
+        return "", [checks.problem(control.start(), message)]
     try:
-        reader = Reader(fragment.text)
-        statements = reader.statements()
-        if not reader.done:
-            raise NotRead(reader.offset(), "this } closes nothing that was opened here; take it out")
-    except NotRead as problem:
+        statements = parse_statements(fragment.text)
+    except RulesSyntaxError as problem:
         return "", [checks.problem(problem.offset, str(problem))]
-    problems = sorted({*checks.of_statements(statements), *checks.of_tokens(reader.tokens, statements)})
+    problems = sorted({*checks.of_statements(statements), *checks.of_expressions(statements)})
     if problems or not statements:
         return "", problems
     return _guarded(fragment, statements), []
@@ -117,6 +123,7 @@ class _Checks:
                 yield self.problem(item.allow.start, message)
         for match in _matches(statements):
             yield from self._of_names(match)
+            yield from self._of_segments(match.segments)
         for function in functions(statements):
             if function.name in self._reserved:
                 yield self.problem(
@@ -128,21 +135,59 @@ class _Checks:
         if mark:
             yield self.problem(mark.start(), "this comment looks like the mark around an app's block; reword it")
 
-    def of_tokens(self, tokens: Sequence[Token], statements: _Statements) -> Iterator[Problem]:
+    def of_expressions(self, statements: _Statements) -> Iterator[Problem]:
         callables = self._helpers | _BUILT_IN_FUNCTIONS | {function.name for function in functions(statements)}
-        for before, token, after in _threes(tokens):
-            if token.kind != "name" or before == ".":
-                continue
-            if token.text in _LOOK_UPS and (after == "(" or token.text == "firestore"):
+        for function in functions(statements):
+            names = [(item.start, item.name) for item in function.bindings]
+            names += [(item.start, item.text) for item in function.parameters]
+            for start, name in names:
+                if name in self._reserved:
+                    yield self.problem(start, f"{name} has a meaning already; give it another name")
+        for node in _nodes(statements):
+            message = self._of_call(node, callables) if node.kind == "call" else ""
+            if node.kind == "name" and node.text == "firestore":
+                message = "write a look-up as in exists(/databases/...), without firestore"
+            if message:
+                yield self.problem(node.start, message)
+            for segment in node.segments:
+                if segment.name:
+                    yield self.problem(segment.start, f"write $({segment.name}) to insert what a wildcard matched")
+
+    def _of_call(self, call: Expression, callables: frozenset[str]) -> str:
+        if call.text in _LOOK_UPS:
+            own = f"/databases/$(database)/documents/apps/{self._fragment.app}/notes/$(note)"
+            return (
+                ""
+                if self._is_own(call.children)
+                else f"{call.text} looks documents up, which may be another app's; write a whole path of your own "
+                f"in place, as in {call.text}({own})"
+            )
+        return "" if call.text in callables else f"there is no function {call.text}; declare it, or mend its name"
+
+    def _is_own(self, arguments: Sequence[Expression]) -> bool:
+        """Return whether a look-up's only argument is a path that names, by its first five segments, this app.
+
+        What ``$(...)`` inserts behind them may hold slashes or be a path itself. It only adds segments: there is none
+        that leads upwards.
+        """
+        if len(arguments) != 1 or arguments[0].bare.kind != "path":
+            return False
+        segments = arguments[0].bare.segments
+        database = segments[1].value.bare if len(segments) > 6 and segments[1].value else None
+        return (
+            database is not None
+            and (database.kind, database.text) == ("name", "database")
+            and segments[0].text == "databases"
+            and [segment.text for segment in segments[2:5]] == ["documents", "apps", self._fragment.app]
+            and not segments[5].value
+        )
+
+    def _of_segments(self, segments: Sequence[PathSegment]) -> Iterator[Problem]:
+        for segment in segments:
+            if not segment.name and not _NAME.fullmatch(segment.text):
                 yield self.problem(
-                    token.start,
-                    f"{token.text} looks documents up, which may be another app's, and each costs a read; decide from "
-                    "request.auth.token, the path and resource.data",
+                    segment.start, f"{segment.text!r} names no collection here; use letters, digits, _ and -"
                 )
-            elif before == "let" and token.text in self._reserved:
-                yield self.problem(token.start, f"{token.text} has a meaning already; give it another name")
-            elif after == "(" and before != "function" and token.text not in callables | {"if", "in", "is", "return"}:
-                yield self.problem(token.start, f"there is no function {token.text}; declare it, or mend its name")
 
     def _of_path(self, path: tuple[str, ...]) -> str:
         whole = ("apps", self._fragment.app, *pattern(path))
@@ -177,6 +222,7 @@ class _Checks:
 @dataclass(frozen=True, slots=True)
 class _Names:
     start: int
+    segments: tuple[PathSegment, ...]
     names: tuple[str, ...]
     all_names: tuple[str, ...]
 
@@ -184,18 +230,21 @@ class _Names:
 def _matches(statements: _Statements, above: tuple[str, ...] = ()) -> Iterator[_Names]:
     for statement in statements:
         if isinstance(statement, Match):
-            names = tuple(_name(part) for part in statement.path if part.startswith("{"))
-            yield _Names(statement.start, names, above + names)
+            names = tuple(segment.name for segment in statement.segments if segment.name)
+            yield _Names(statement.start, statement.segments, names, above + names)
             yield from _matches(statement.body, above + names)
 
 
-def _name(segment: str) -> str:
-    return segment.strip("{}").partition("=")[0]
-
-
-def _threes(tokens: Sequence[Token]) -> Iterator[tuple[str, Token, str]]:
-    texts = ["", *(token.text for token in tokens), ""]
-    return zip(texts, tokens, texts[2:], strict=False)
+def _nodes(statements: _Statements) -> Iterator[Expression]:
+    """Yield every expression with all below it."""
+    for statement in statements:
+        if isinstance(statement, Match):
+            yield from _nodes(statement.body)
+        elif isinstance(statement, Function):
+            for expression in statement.expressions:
+                yield from expression.walk()
+        elif statement.condition:
+            yield from statement.condition.walk()
 
 
 def _guarded(fragment: Fragment, statements: _Statements) -> str:
@@ -203,10 +252,11 @@ def _guarded(fragment: Fragment, statements: _Statements) -> str:
     for item in sorted(reached(statements), key=lambda item: item.allow.start, reverse=True):
         allow, guard = item.allow, f"isMember('{fragment.app}')"
         if item.path[0] == "users":
-            guard = f"isSelf('{fragment.app}', {_name(item.path[1])})"
-        if allow.begin is None:
-            text = f"{text[: allow.end]}: if {guard}{text[allow.end :]}"
+            guard = f"isSelf('{fragment.app}', {item.path[1].strip('{}')})"
+        if allow.condition is None:
+            end = allow.methods[-1].end
+            text = f"{text[:end]}: if {guard}{text[end:]}"
         else:
-            condition = text[allow.begin : allow.end]
-            text = f"{text[: allow.begin]} {guard} && ({condition.removeprefix(' ')}){text[allow.end :]}"
+            start, end = allow.condition.place
+            text = f"{text[:start]}{guard} && ({text[start:end]}){text[end:]}"
     return text
