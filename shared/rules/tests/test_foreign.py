@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from firelaunch.testing.emulator import Emulator
 from firelaunch_cli.commands.test_rules import command
 from rules_tester.case_yaml import read
-from rules_tester.source import allows, blanked, matches
+from rules_tester.parser import parse
 from rules_tester.static_analysis import guards, unreachable
+from rules_tester.syntax import Allow, Match, Ruleset
 
 FOREIGN = Path(__file__).parent / "foreign"
 
@@ -55,10 +56,16 @@ def test_a_weak_suite_shows_on_the_lines_that_it_does_not_test(
 
 def test_statements_are_found_with_and_without_their_semicolons() -> None:
     source = (FOREIGN / "terse.rules").read_text()
-    found = [source[allow.start : allow.end].split("\n")[0].strip() for allow in allows(source)]
+    statements = list(parse(source).statements())
+    found = [source[item.start : item.end] for item in statements if isinstance(item, Allow)]
     assert [text.split(":")[0] for text in found] == ["allow read", "allow create", "allow delete", "allow update"]
-    assert all("function" not in source[allow.start : allow.end] for allow in allows(source))
-    assert len(list(matches(source))) == 2
+    assert all("function" not in text for text in found)
+    assert sum(isinstance(item, Match) for item in statements) == 2
+
+
+def parsed(block: str) -> tuple[str, Ruleset]:
+    source = f"service cloud.firestore {{ match /a/{{b}} {{ {block} }} }}"
+    return source, parse(source)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +87,9 @@ def test_statements_are_found_with_and_without_their_semicolons() -> None:
     ],
 )
 def test_of_a_condition_only_what_is_sure_is_said(condition: str, never: set[str]) -> None:
-    assert unreachable(blanked(condition), 0, len(condition)) == never
+    source, ruleset = parsed(f"allow get: if {condition};")
+    (whole,) = ruleset.expressions()
+    assert unreachable(source, whole) == never
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,8 @@ def test_of_a_condition_only_what_is_sure_is_said(condition: str, never: set[str
     ],
 )
 def test_a_guard_is_idle_where_what_it_guards_would_fail_without_it(rules: str, idle: list[str]) -> None:
-    assert [rules[start:end] for start, end in guards(rules)] == idle
+    source, ruleset = parsed(rules)
+    assert [source[start:end] for start, end in guards(source, ruleset)] == idle
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,9 @@ from firelaunch_cli.commands.test_rules import command
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from rules_tester import runner
-from rules_tester.mutants import Expression, Mutant, expressions, mutants
+from rules_tester.mutants import Coverage, Mutant, mutants
+from rules_tester.parser import parse
+from rules_tester.syntax import Expression, Ruleset
 
 RULES = """rules_version = '2';
 service cloud.firestore {
@@ -101,12 +102,11 @@ service cloud.firestore {
 def changes(emulator: Emulator, project: str, source: str) -> list[Mutant]:
     """Of rules that compile, every change, as if every expression had been true in some case and false in another."""
     emulator.load_rules(project, source)
-    trees = expressions(source, emulator.rule_coverage(project).get("report", []))
-
-    def boolean(node: Expression) -> Expression:
-        return replace(node, boolean=True, children=tuple(map(boolean, node.children)))
-
-    return mutants(source, [boolean(tree) for tree in trees])
+    ruleset = parse(source)
+    coverage = Coverage()
+    coverage.add(ruleset, emulator.rule_coverage(project).get("report", []))
+    coverage.booleans |= coverage.places
+    return mutants(source, ruleset, coverage)
 
 
 def refused(emulator: Emulator, project: str, source: str, found: list[Mutant]) -> Iterator[str]:
@@ -228,11 +228,11 @@ def test_a_place_that_is_closed_to_all_is_tested_too(score: Callable[..., Any]) 
 def test_a_change_that_does_not_compile_is_listed_and_fails_the_run_if_it_is_of_an_expression(
     score: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, of_expression: bool
 ) -> None:
-    def one_is_bad(source: str, trees: Any) -> list[Mutant]:
+    def one_is_bad(source: str, ruleset: Ruleset, coverage: Coverage) -> list[Mutant]:
         start = source.index("isAdmin();")
-        node = Expression(start, start + 9, (), True, True) if of_expression else None
+        node = Expression("call", start, start + 9) if of_expression else None
         bad = Mutant("to nonsense", start, start + 7, "<b>", node)
-        return [bad, next(mutant for mutant in mutants(source, trees) if mutant.operator == "drop match")]
+        return [bad, next(mutant for mutant in mutants(source, ruleset, coverage) if mutant.operator == "drop match")]
 
     monkeypatch.setattr(runner, "mutants", one_is_bad)
     code, output, report, page = score(RULES.replace("CONDITION", "isAdmin()"), CASES)

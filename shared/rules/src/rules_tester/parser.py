@@ -20,7 +20,7 @@ from .syntax import (
     Name,
     PathSegment,
     Ruleset,
-    Service,
+    ServiceBlock,
     Span,
     Statement,
 )
@@ -80,7 +80,7 @@ class _Parser:
             self._expect("=", "the version follows, as in: rules_version = '2';")
             version = unquoted(self._of_kind("string", "the version is a string, as in: rules_version = '2';").text)
             self._take(";")
-        body: list[Service | Function] = []
+        body: list[ServiceBlock | Function] = []
         while self._token.kind != "end" or not body:
             if self._token.text == "service":
                 body.append(self._service())
@@ -120,7 +120,7 @@ class _Parser:
             raise self._error("a path may stand only behind match, or in a condition; write 'match' before it")
         raise self._error(f"{self._token.text!r} is no statement: only match, allow and function may stand here")
 
-    def _service(self) -> Service:
+    def _service(self) -> ServiceBlock:
         start = self._next().start
         name = self._next()
         if name.text in _NOT_SERVICES:
@@ -134,7 +134,7 @@ class _Parser:
                 body.append(self._function())
             else:
                 raise self._error("the block of a service holds at least one match or function, and nothing else")
-        return Service(start, self._next().end, name.text, tuple(body))
+        return ServiceBlock(start, self._next().end, name.text, tuple(body))
 
     def _match(self) -> Match:
         start = self._next().start
@@ -297,8 +297,8 @@ class _Parser:
             raise RulesSyntaxError(name.start, "the name of a field or a method follows a dot")
         if self._take("("):
             arguments, end = self._listed(")", self._expression)
-            return self._applied("method", left, end, name.text, arguments)
-        return self._applied("member", left, name.end, name.text)
+            return self._applied("method", left, end, name.text, arguments, name)
+        return self._applied("member", left, name.end, name.text, (), name)
 
     def _index(self, left: Expression) -> Expression:
         bounds = []
@@ -378,11 +378,18 @@ class _Parser:
         return Expression(kind, start, end, text, children, place, segments, depth)
 
     def _applied(
-        self, kind: str, left: Expression, end: int, text: str, others: tuple[Expression, ...] = ()
+        self,
+        kind: str,
+        left: Expression,
+        end: int,
+        text: str,
+        others: tuple[Expression, ...] = (),
+        name: Token | None = None,
     ) -> Expression:
         depth = max(left.depth, _deeper(others))
         self._check_depth(left.start, depth)
-        return Expression(kind, left.start, end, text, (left, *others), depth=depth)
+        place: Span = (name.start, name.end) if name else (0, 0)
+        return Expression(kind, left.start, end, text, (left, *others), place, depth=depth)
 
     def _check_depth(self, offset: int, depth: int) -> None:
         if depth > MOST_NESTED:

@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from .cases import Case, Suite
 from .client import RestClient, UnexpectedAnswer
-from .mutants import Expression, Mutant, expressions, mutants
-from .source import line_of
+from .mutants import Coverage, Mutant, mutants
+from .parser import parse
+from .syntax import Ruleset, Span
+from .tokens import line_of
 
 __all__ = ["Emulating", "MutantOutcome", "RunResult", "SuiteFailed", "run"]
 
@@ -63,7 +65,7 @@ class RunResult:
     source: str
     cases: int
     outcomes: list[MutantOutcome] = field(default_factory=list)
-    never_evaluated: list[Expression] = field(default_factory=list)
+    never_evaluated: list[Span] = field(default_factory=list)
 
     def of(self, state: str) -> list[MutantOutcome]:
         """Return the outcomes with this state."""
@@ -144,22 +146,20 @@ def run(
     Raises:
         SuiteFailed: a case fails on ``source`` itself.
         UnexpectedAnswer: the emulator twice gave no verdict, which does not count as killing a mutant.
-        RulesError: ``source`` does not compile.
+        RulesSyntaxError: ``source`` does not compile.
     """
     with closing(_Pool(lambda: _Worker(emulator, suite, unsigned))) as pool, ThreadPoolExecutor(jobs) as threads:
-        trees, covering = _baseline(pool, threads, source, suite, step)
-        nodes = [node for tree in trees for node in tree.walk()]
-        all_mutants = mutants(source, trees)
+        ruleset = parse(source)
+        coverage, covering = _baseline(pool, threads, source, ruleset, suite, step)
+        all_mutants = mutants(source, ruleset, coverage)
         result = RunResult(source, len(suite.cases))
-        result.never_evaluated = _outermost(
-            [node for node in nodes if not covering.get((node.start, node.end))], source
-        )
+        result.never_evaluated = _outermost(coverage.places - coverage.evaluated)
 
         def judge(mutant: Mutant) -> MutantOutcome:
             cases: Sequence[Case] = suite.cases
             if mutant.expression is not None:
                 # A case that never evaluated the expression has the same result if only that expression changes.
-                cases = covering.get((mutant.expression.start, mutant.expression.end), [])
+                cases = covering.get(mutant.expression.place, [])
             return _judge(pool.worker(), source, mutant, cases)
 
         for done, outcome in enumerate(threads.map(judge, all_mutants), 1):
@@ -169,38 +169,30 @@ def run(
 
 
 def _baseline(
-    pool: _Pool, threads: ThreadPoolExecutor, source: str, suite: Suite, step: Callable[[str, int, int], None]
-) -> tuple[list[Expression], dict[tuple[int, int], list[Case]]]:
+    pool: _Pool,
+    threads: ThreadPoolExecutor,
+    source: str,
+    ruleset: Ruleset,
+    suite: Suite,
+    step: Callable[[str, int, int], None],
+) -> tuple[Coverage, dict[Span, list[Case]]]:
     def run_case(case: Case) -> tuple[bool, list[Any]]:
         worker = pool.worker()
         worker.load(source)
         return _holds(worker, case), worker.covered()
 
     failed: list[Case] = []
-    covering: dict[tuple[int, int], list[Case]] = {}
-    booleans: set[tuple[int, int]] = set()
-    trees: list[Expression] = []
+    covering: dict[Span, list[Case]] = {}
+    coverage = Coverage()
     for done, (case, (held, report)) in enumerate(zip(suite.cases, threads.map(run_case, suite.cases), strict=True), 1):
         step("cases", done, len(suite.cases))
         if not held:
             failed.append(case)
-        trees = expressions(source, report)
-        for tree in trees:
-            for node in tree.walk():
-                if node.evaluated:
-                    covering.setdefault((node.start, node.end), []).append(case)
-                if node.boolean:
-                    booleans.add((node.start, node.end))
+        for place in coverage.add(ruleset, report):
+            covering.setdefault(place, []).append(case)
     if failed:
         raise SuiteFailed(failed)
-    return [_seen(tree, booleans, covering) for tree in trees], covering
-
-
-def _seen(node: Expression, booleans: set[tuple[int, int]], covering: Mapping[tuple[int, int], Any]) -> Expression:
-    """Return the node with what all cases together showed of it."""
-    place = (node.start, node.end)
-    children = tuple(_seen(child, booleans, covering) for child in node.children)
-    return Expression(node.start, node.end, children, place in booleans, place in covering)
+    return coverage, covering
 
 
 def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) -> MutantOutcome:
@@ -224,16 +216,16 @@ def _holds(worker: _Worker, case: Case) -> bool:
         return worker.holds(case)
 
 
-def _outermost(nodes: Sequence[Expression], source: str) -> list[Expression]:
-    """Return the outermost of nested nodes, by line."""
-    outermost: list[Expression] = []
-    for node in sorted(nodes, key=lambda n: (n.start, -n.end)):
-        if not any(outer.start <= node.start and node.end <= outer.end for outer in outermost):
-            outermost.append(node)
-    return sorted(outermost, key=lambda n: line_of(source, n.start))
+def _outermost(places: set[Span]) -> list[Span]:
+    """Return the outermost of nested places, in order."""
+    outermost: list[Span] = []
+    for start, end in sorted(places, key=lambda place: (place[0], -place[1])):
+        if not any(begin <= start and end <= last for begin, last in outermost):
+            outermost.append((start, end))
+    return outermost
 
 
 def lines_of(result: RunResult) -> Iterator[tuple[int, str]]:
     """Yield the line and text of each expression that no case evaluated."""
-    for node in result.never_evaluated:
-        yield line_of(result.source, node.start), " ".join(result.source[node.start : node.end].split())
+    for start, end in result.never_evaluated:
+        yield line_of(result.source, start), " ".join(result.source[start:end].split())

@@ -7,205 +7,142 @@ considers only what is always evaluated, and reports nothing in doubt.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .source import allows, blanked, end_of_statement
+from .patterns import unquoted
+from .syntax import Allow, Expression, Function, Ruleset, Span
 
-__all__ = ["Span", "bare", "guards", "operands", "unreachable"]
-
-Span = tuple[int, int]
+__all__ = ["guards", "text_of", "unreachable"]
 
 _METHODS = frozenset({"get", "list", "create", "update", "delete"})
-_ONLY = (
-    (re.compile(r"(?<![\w.])request\.query\."), frozenset({"list"})),
-    (re.compile(r"(?<![\w.])request\.resource\."), frozenset({"create", "update"})),
-    (re.compile(r"(?<![\w.])resource\."), _METHODS - {"create"}),
-)
-"""Names, and the methods for which they exist. For other methods they are an error
+_ONLY = {
+    "request.query": frozenset({"list"}),
+    "request.resource": frozenset({"create", "update"}),
+    "resource": _METHODS - {"create"},
+}
+"""Names, and the methods for which they have fields. For other methods these are an error
 (https://firebase.google.com/docs/reference/rules/rules.firestore)."""
 
-_LAZY = ("&&", "||", "?")
-"""Operators at which evaluation may stop."""
-
-_METHOD_CALL = re.compile(r"\.\w+\s*\($")
-_NOT_NULL = re.compile(r"([\w.()]+)\s*!=\s*null|null\s*!=\s*([\w.()]+)")
-_HAS_KEY = re.compile(r"(['\"])(\w+)\1\s+in\s+([\w.]+)")
-_FUNCTION = re.compile(r"(?<![.\w])function\s+(\w+)\s*\([^)]*\)\s*\{")
-_RETURN = re.compile(r"(?<![.\w])return\b")
+_DOUBTFUL = {"binary": ("&&", "||"), "unary": ("!",)}
+"""Operators, by kind of expression, whose operands may not be evaluated or have their value turned."""
+_Uses = Callable[[Expression], bool]
 
 
-@dataclass(frozen=True)
-class _Function:
-    """A function declared in the rules: the span of its body, and of the value that it returns."""
-
-    name: str
-    begin: int
-    end: int
-    value: Span
+def text_of(source: str, node: Expression) -> str:
+    """Return the text of an expression without spaces."""
+    return "".join(source[node.start : node.end].split())
 
 
-def guards(source: str) -> set[Span]:
+def guards(source: str, ruleset: Ruleset) -> set[Span]:
     """Return conditions that check for something that another condition of their chain uses, and fails without."""
-    text = blanked(source)
-    functions = list(_functions(text))
-    returned = {function.name: source[slice(*bare(text, *function.value))] for function in functions}
-    spans = [(allow.condition, allow.condition_end) for allow in allows(source)]
-    spans += [function.value for function in _denying(text, functions, spans)]
-    chains = [operands for whole in spans for operands in _chains(text, *whole)]
-    return {span for operands in chains for span in _guards(source, text, operands, returned)}
+    functions = [item for item in ruleset.statements() if isinstance(item, Function)]
+    counts = Counter(function.name for function in functions)
+    returned = {
+        function.name: function.value.bare
+        for function in functions
+        if counts[function.name] == 1 and not function.parameters and not function.bindings
+    }
+    conditions = [item.condition for item in ruleset.statements() if isinstance(item, Allow) and item.condition]
+    values = [
+        function.value for function in _denying(ruleset, [f for f in functions if counts[f.name] == 1], conditions)
+    ]
+    chains = [chain for whole in (*conditions, *values) for chain in _chains(whole)]
+    return {span for chain in chains for span in _guards(source, chain, returned)}
 
 
-def unreachable(text: str, start: int, end: int) -> frozenset[str]:
-    """Return the methods for which the condition at ``text[start:end]`` is never true.
-
-    Args:
-        text: the result of :func:`.source.blanked`.
-    """
-    start, end = bare(text, start, end)
-    if text[start:end] == "false":
+def unreachable(source: str, condition: Expression | None) -> frozenset[str]:
+    """Return the methods for which a condition is never true."""
+    if condition is None:
+        return frozenset()
+    inner = condition.bare
+    if (inner.kind, inner.text) == ("constant", "false"):
         return _METHODS
-    alternatives = _split(text, start, end, "||")
-    if alternatives[1:] and not _split(text, start, end, "?")[1:]:
-        return frozenset.intersection(*(unreachable(text, *alternative) for alternative in alternatives))
+    if inner.kind == "binary" and inner.text == "||":
+        return frozenset.intersection(*(unreachable(source, operand) for operand in inner.operands("||")))
     possible = _METHODS
-    for operand in operands(text, start, end):
-        for name, only in _ONLY:
-            if any(_evaluated(text, operand, place.start()) for place in name.finditer(text, *operand)):
-                possible &= only
+    for operand in inner.operands("&&"):
+        for node in _certain(operand):
+            if node.kind in {"member", "method"}:
+                possible &= _ONLY.get(text_of(source, node.children[0]), _METHODS)
     return _METHODS - possible
 
 
-def bare(text: str, start: int, end: int) -> Span:
-    """Return the span without spaces at its ends and without brackets around all of it."""
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
-    return bare(text, start + 1, end - 1) if _enclosed(text, start, end) else (start, end)
-
-
-def _chains(text: str, start: int, end: int) -> Iterator[list[Span]]:
+def _chains(condition: Expression) -> Iterator[tuple[Expression, ...]]:
     """Yield the operands of each chain of ``&&``; each alternative of an ``||`` has its own chain."""
-    start, end = bare(text, start, end)
-    if _split(text, start, end, "?")[1:]:
+    inner = condition.bare
+    if inner.kind == "choice":
         return
-    alternatives = _split(text, start, end, "||")
-    if alternatives[1:]:
-        for alternative in alternatives:
-            yield from _chains(text, *alternative)
+    if inner.kind == "binary" and inner.text == "||":
+        for alternative in inner.operands("||"):
+            yield from _chains(alternative)
         return
-    chain = operands(text, start, end)
+    chain = inner.operands("&&")
     yield chain
-    for span in chain:
-        if _split(text, *span, "||")[1:]:
-            yield from _chains(text, *span)
+    for operand in chain:
+        if operand.kind == "binary" and operand.text == "||":
+            yield from _chains(operand)
 
 
-def operands(text: str, start: int, end: int, sign: str = "&&") -> list[Span]:
-    """Return the operands of a chain of ``sign``s, without their brackets, or the whole span if it is no such chain."""
-    start, end = bare(text, start, end)
-    parts = _split(text, start, end, sign)
-    # Of the three operators "&&" binds most tightly and "?" least.
-    if not parts[1:] or any(_split(text, start, end, weaker)[1:] for weaker in _LAZY[_LAZY.index(sign) + 1 :]):
-        return [(start, end)]
-    return [inner for part in parts for inner in operands(text, *part, sign)]
-
-
-def _functions(text: str) -> Iterator[_Function]:
-    for declaration in _FUNCTION.finditer(text):
-        end = _closing(text, declaration.end(), len(text))
-        value = _RETURN.search(text, declaration.end(), end)
-        if value:
-            last = min(end, end_of_statement(text, value.end()))
-            yield _Function(declaration.group(1), declaration.end(), end, (value.end(), last))
-
-
-def _denying(text: str, functions: list[_Function], conditions: list[Span]) -> list[_Function]:
+def _denying(ruleset: Ruleset, functions: Iterable[Function], conditions: list[Expression]) -> list[Function]:
     """Return the functions that are called only in chains of && and ||, where an error has the effect of false."""
+    calls: dict[str, set[Span]] = {}
+    for expression in ruleset.expressions():
+        for node in expression.walk():
+            if node.kind == "call":
+                calls.setdefault(node.text, set()).add(node.place)
     candidates = list(functions)
     while True:
-        conditions_and_values = [*conditions, *(function.value for function in candidates)]
-        chained = {span for condition in conditions_and_values for chain in _chains(text, *condition) for span in chain}
-        remaining = [function for function in candidates if _called_in(chained, text, function, functions)]
+        wholes = [*conditions, *(function.value for function in candidates)]
+        chained = {operand.place for whole in wholes for chain in _chains(whole) for operand in chain}
+        remaining = [function for function in candidates if calls.get(function.name, set()) <= chained]
         if len(remaining) == len(candidates):
             return remaining
         candidates = remaining
 
 
-def _called_in(spans: set[Span], text: str, function: _Function, functions: list[_Function]) -> bool:
-    if sum(other.name == function.name for other in functions) > 1:
-        return False
-    calls = re.finditer(rf"(?<![.\w]){function.name}\s*\(", text)
-    bodies = {declaration.end() for declaration in re.finditer(rf"\bfunction\s+{function.name}\s*\(", text)}
-    return all(
-        (call.start(), _closing(text, call.end(), len(text)) + 1) in spans for call in calls if call.end() not in bodies
-    )
+def _guards(source: str, chain: tuple[Expression, ...], returned: Mapping[str, Expression]) -> Iterator[Span]:
+    for operand in chain:
+        called = operand.kind == "call" and not operand.children
+        uses = _uses_of(source, returned.get(operand.text, operand) if called else operand)
+        if uses and any(uses(node) for other in chain if other is not operand for node in _certain(other)):
+            yield operand.place
 
 
-def _guards(source: str, text: str, chain: list[Span], returned: Mapping[str, str]) -> Iterator[Span]:
-    for span in chain:
-        operand = source[span[0] : span[1]]
-        use = _use_of(returned.get(operand.removesuffix("()"), operand))
-        if use is None:
-            continue
-        for other in chain:
-            places = [place.start() for place in use.finditer(source, *other)]
-            if other != span and any(_evaluated(text, other, place) for place in places):
-                yield span
-                break
-
-
-def _use_of(operand: str) -> re.Pattern[str] | None:
-    """Return how another operand would use what ``operand`` checks for, or None if it is no such check."""
-    if match := _NOT_NULL.fullmatch(operand):
-        return re.compile(rf"(?<![\w.]){re.escape(match.group(1) or match.group(2))}[.\[]")
-    if match := _HAS_KEY.fullmatch(operand):
-        _, key, owner = match.groups()
-        return re.compile(rf"(?<![\w.]){re.escape(owner)}(?:\.{key}\b|\[(['\"]){key}\1\])")
+def _uses_of(source: str, check: Expression) -> _Uses | None:
+    """Return what tells of an expression if it uses what ``check`` checks for, or None if it is no such check."""
+    if check.kind != "binary":
+        return None
+    left, right = (child.bare for child in check.children)
+    if check.text == "!=":
+        null = [side for side in (left, right) if (side.kind, side.text) == ("constant", "null")]
+        if len(null) != 1:
+            return None
+        checked = text_of(source, right if null[0] is left else left)
+        return lambda node: node.kind in {"member", "method", "index"} and text_of(source, node.children[0]) == checked
+    if check.text == "in" and left.kind == "string":
+        owner, key = text_of(source, right), unquoted(left.text)
+        return lambda node: (
+            node.kind in {"member", "index"} and text_of(source, node.children[0]) == owner and _key(node) == key
+        )
     return None
 
 
-def _evaluated(text: str, span: Span, place: int) -> bool:
-    """Return whether the text at ``place`` is evaluated whenever its operand is.
+def _key(node: Expression) -> str | None:
+    if node.kind == "member":
+        return node.text
+    key = node.children[1].bare
+    return unquoted(key.text) if key.kind == "string" else None
 
-    It may not be if it is an argument of a function declared in the rules, or follows an operator at which evaluation
-    may stop.
+
+def _certain(operand: Expression) -> Iterator[Expression]:
+    """Yield what is evaluated whenever its operand is.
+
+    A function declared in the rules may not evaluate its arguments, and evaluation may stop at an operator. What is
+    negated is left in doubt.
     """
-    opened = [span[0]]
-    for offset in range(span[0], place):
-        if text[offset] in "([{":
-            opened.append(offset + 1)
-        elif text[offset] in ")]}":
-            opened.pop()
-    # A bracket of another kind is a group, or a call of a function that may not evaluate its argument.
-    certain = all(text[begin - 1] in "[{" or _METHOD_CALL.search(text[span[0] : begin]) for begin in opened[1:])
-    return certain and not any(
-        _split(text, begin, _closing(text, begin, span[1]), sign)[1:] for begin in opened for sign in _LAZY
-    )
-
-
-def _split(text: str, start: int, end: int, sign: str) -> list[Span]:
-    """Split the span at each ``sign`` that is in no brackets."""
-    edges, depth = [start], 0
-    for offset in range(start, end):
-        depth += (text[offset] in "([{") - (text[offset] in ")]}")
-        if depth == 0 and text.startswith(sign, offset):
-            edges += [offset, offset + len(sign)]
-    edges.append(end)
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _closing(text: str, start: int, end: int) -> int:
-    """Return where the bracket that was opened before ``start`` closes, or ``end`` if there is none."""
-    depth = 0
-    for offset in range(start, end):
-        depth += (text[offset] in "([{") - (text[offset] in ")]}")
-        if depth < 0:
-            return offset
-    return end
-
-
-def _enclosed(text: str, start: int, end: int) -> bool:
-    return end - start > 1 and text[start] == "(" and _closing(text, start + 1, end) == end - 1
+    yield operand
+    doubtful = operand.kind in {"choice", "call"} or operand.text in _DOUBTFUL.get(operand.kind, ())
+    if not doubtful:
+        for child in operand.children:
+            yield from _certain(child)

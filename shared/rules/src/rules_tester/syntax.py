@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ __all__ = [
     "Name",
     "PathSegment",
     "Ruleset",
-    "Service",
+    "ServiceBlock",
     "Span",
     "Statement",
 ]
@@ -58,7 +58,7 @@ class Expression:
             "unary", "binary", "is", or "choice" (``? :``).
         text: the name of a name, a call, a method or a member; the literal; the operator; the type after ``is``.
         children: the operands. For a method, a member, an index and a slice, the first is what they are applied to.
-        sign: the place of the operator of a unary, a binary or an "is".
+        sign: the place of the operator of a unary, a binary or an "is", and of the name of a member or method.
         segments: of a path.
         depth: how deep expressions are nested in this one, as the compiler counts.
     """
@@ -167,7 +167,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceBlock:
     """A service's block. ``end`` is behind its closing brace."""
 
     start: int
@@ -181,12 +181,32 @@ class Ruleset:
     """A rules file. ``version`` is "1" if the file names none."""
 
     version: str
-    body: tuple[Service | Function, ...]
+    body: tuple[ServiceBlock | Function, ...]
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def services(self) -> tuple[ServiceBlock, ...]:
         """The services, in order."""
-        return tuple(item for item in self.body if isinstance(item, Service))
+        return tuple(item for item in self.body if isinstance(item, ServiceBlock))
+
+    def statements(self) -> Iterator[Statement]:
+        """Yield every match, allow and function of all blocks, outer ones first."""
+        for item in self.body:
+            yield from _within(item.body) if isinstance(item, ServiceBlock) else (item,)
+
+    def expressions(self) -> Iterator[Expression]:
+        """Yield every condition, and every value that a function binds or returns."""
+        for statement in self.statements():
+            if isinstance(statement, Function):
+                yield from statement.expressions
+            elif isinstance(statement, Allow) and statement.condition:
+                yield statement.condition
 
 
 Statement = Match | Allow | Function
+
+
+def _within(body: Sequence[Statement]) -> Iterator[Statement]:
+    for statement in body:
+        yield statement
+        if isinstance(statement, Match):
+            yield from _within(statement.body)

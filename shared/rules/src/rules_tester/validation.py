@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from .patterns import is_pattern, unquoted
-from .syntax import Allow, Expression, Function, Match, PathSegment, Ruleset, Service, Statement
+from .syntax import Allow, Expression, Function, Match, PathSegment, Ruleset, ServiceBlock, Statement
 from .tokens import RulesSyntaxError
 
 __all__ = ["MOST_MATCHES", "MOST_NESTED", "check_ruleset", "check_statements"]
@@ -54,7 +54,7 @@ class _Check:
 
     def of_block(
         self,
-        block: Sequence[Statement | Service],
+        block: Sequence[Statement | ServiceBlock],
         scopes: tuple[_Scope, ...],
         path: tuple[PathSegment, ...],
     ) -> None:
@@ -71,7 +71,7 @@ class _Check:
                 case Function():
                     self._function(item)
                     _check_calls(item, inner)
-                case Service():
+                case ServiceBlock():
                     self.of_block(item.body, inner, path)
                 case Match():
                     self._match(item, path)

@@ -14,6 +14,7 @@ from rules_tester.cases import CaseError, load_suite
 from rules_tester.client import UnexpectedAnswer
 from rules_tester.report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
 from rules_tester.runner import SuiteFailed, run
+from rules_tester.tokens import RulesSyntaxError, line_of
 
 __all__ = ["command"]
 
@@ -55,6 +56,8 @@ def command(
         raise _WrongInput(
             f"These cases do not hold on {rules} as it is; mend the rules or the cases first:\n{lines}"
         ) from None
+    except RulesSyntaxError as error:
+        raise _WrongInput(f"{rules}:{line_of(source, error.offset)}: {error}") from None
     except RulesError as error:
         raise _WrongInput(f"{rules} does not compile: {error}") from None
     except (CaseError, AllowListError, EmulatorUnavailable, UnexpectedAnswer) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from firelaunch.store.kept import Pattern
 from rules_tester.parser import parse
-from rules_tester.syntax import Match, Service, Statement
+from rules_tester.syntax import Match, ServiceBlock, Statement
 from rules_tester.tokens import RulesSyntaxError
 
 from .fragment import MARKER
@@ -102,7 +102,7 @@ def _apps_in_matches(text: str) -> Iterator[str]:
                 yield path[4]
 
 
-def _paths(statements: Sequence[Statement | Service], above: Pattern = ()) -> Iterator[Pattern]:
+def _paths(statements: Sequence[Statement | ServiceBlock], above: Pattern = ()) -> Iterator[Pattern]:
     for statement in statements:
         if isinstance(statement, Match):
             path = above + pattern(statement.path)
