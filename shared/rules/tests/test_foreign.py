@@ -81,7 +81,7 @@ def parsed(block: str) -> tuple[str, Ruleset]:
         ),
         ("resource == null || resource.data.x == 1", set()),
         ("x ? resource.data.a : true", set()),
-        ("!(resource.data.a == 1)", set()),
+        ("!(resource.data.a == 1)", {"create"}),
         ("false", {"get", "list", "create", "update", "delete"}),
         ("resource.data.a || resource.data.b", {"create"}),
     ],

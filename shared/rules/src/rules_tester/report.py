@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from .runner import RunResult, lines_of
+from .tokens import line_of
 
 __all__ = ["AllowListError", "as_html", "as_json", "as_text", "load_allow_list", "trustworthy"]
 
@@ -64,6 +65,8 @@ def as_json(result: RunResult, allow_list: Mapping[str, str]) -> dict[str, Any]:
         "mutants": counted,
         "killed": killed,
         "survived": open_ones,
+        "untried": sum(outcome.state == "survived" and not outcome.tried for outcome in result.outcomes),
+        "not_run": _not_run(result),
         "never_evaluated": [{"line": line, "expression": text} for line, text in lines_of(result)],
         "allowed": allowed,
         "invalid": invalid,
@@ -112,16 +115,35 @@ def as_text(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _not_run(result: RunResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "service": service.name,
+            "line": line_of(result.source, service.start),
+            "last_line": line_of(result.source, service.end),
+        }
+        for service in result.not_run
+    ]
+
+
 def _invalid(report: Mapping[str, Any]) -> str:
     return f" ({len(report['invalid'])} did not compile and do not count)"
 
 
 def _doubts(report: Mapping[str, Any]) -> list[str]:
-    """Return the reasons why the score is not complete, if there are any."""
-    doubts = []
+    """Return what the score does not say, if there is anything."""
+    doubts = [
+        f"Not run: {item['service']}, lines {item['line']} to {item['last_line']}. The Firestore emulator does not "
+        "serve it, and the score says nothing of it."
+        for item in report["not_run"]
+    ]
+    if report["untried"]:
+        doubts.append(
+            f"{report['untried']} of the survivors were not tried: no case reaches the expression that they change."
+        )
     if not report["mutants"] and not report["allowed"]:
         doubts.append("There is nothing to change in these rules, so nothing was tested. Is this the right file?")
-    if not trustworthy(report) and not doubts:
+    if any(mutant["of_expression"] for mutant in report["invalid"]):
         doubts.append(
             "Changes to expressions did not compile, so what they stand for was not tested and the score does not "
             "hold. This is a fault of the tester: please report it with the lines above."

@@ -14,10 +14,14 @@ from .cases import Case, Suite
 from .client import RestClient, UnexpectedAnswer
 from .mutants import Coverage, Mutant, mutants
 from .parser import parse
-from .syntax import Ruleset, Span
+from .syntax import Ruleset, ServiceBlock, Span
 from .tokens import line_of
 
-__all__ = ["Emulating", "MutantOutcome", "RunResult", "SuiteFailed", "run"]
+__all__ = ["SERVICE", "Emulating", "MutantOutcome", "NotFirestore", "RunResult", "SuiteFailed", "run"]
+
+
+SERVICE = "cloud.firestore"
+"""The service whose rules the emulator runs."""
 
 
 class Emulating(Protocol):
@@ -48,24 +52,45 @@ class SuiteFailed(Exception):
         self.cases = cases
 
 
+class NotFirestore(Exception):
+    """The file has no rules for Firestore. The message says what it has, and what to do."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        names = " and ".join(services) or "no service"
+        super().__init__(
+            f"this file has rules for {names}, and none for {SERVICE}. The Firestore emulator does not run others, so "
+            "nothing of it can be tested; give the file that firebase.json names under firestore"
+        )
+
+
 @dataclass(frozen=True)
 class MutantOutcome:
-    """The outcome of a mutant: "killed" by a case, "survived", or "invalid" if it does not compile (``error``)."""
+    """The outcome of a mutant: "killed" by a case, "survived", or "invalid" if it does not compile (``error``).
+
+    ``tried`` is the number of cases that ran on it.
+    """
 
     mutant: Mutant
     state: str
     by: Case | None = None
     error: str = ""
+    tried: int = 0
 
 
 @dataclass
 class RunResult:
-    """The result of a run."""
+    """The result of a run.
+
+    Attributes:
+        never_evaluated: the outermost expressions that no case reached. Changes to them survive without being tried.
+        not_run: the services of the file that the emulator does not serve, so that nothing of them was tested.
+    """
 
     source: str
     cases: int
     outcomes: list[MutantOutcome] = field(default_factory=list)
     never_evaluated: list[Span] = field(default_factory=list)
+    not_run: list[ServiceBlock] = field(default_factory=list)
 
     def of(self, state: str) -> list[MutantOutcome]:
         """Return the outcomes with this state."""
@@ -147,12 +172,17 @@ def run(
         SuiteFailed: a case fails on ``source`` itself.
         UnexpectedAnswer: the emulator twice gave no verdict, which does not count as killing a mutant.
         RulesSyntaxError: ``source`` does not compile.
+        NotFirestore: ``source`` has no rules for Firestore.
     """
+    whole = parse(source)
+    ruleset = whole.only(SERVICE)
+    if not ruleset.services:
+        raise NotFirestore([service.name for service in whole.services])
     with closing(_Pool(lambda: _Worker(emulator, suite, unsigned))) as pool, ThreadPoolExecutor(jobs) as threads:
-        ruleset = parse(source)
         coverage, covering = _baseline(pool, threads, source, ruleset, suite, step)
         all_mutants = mutants(source, ruleset, coverage)
         result = RunResult(source, len(suite.cases))
+        result.not_run = [service for service in whole.services if service.name != SERVICE]
         result.never_evaluated = _outermost(coverage.places - coverage.evaluated)
 
         def judge(mutant: Mutant) -> MutantOutcome:
@@ -196,16 +226,18 @@ def _baseline(
 
 
 def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) -> MutantOutcome:
+    if not cases:
+        return MutantOutcome(mutant, "survived")
     try:
         worker.load(mutant.apply(source))
     except worker.refusal as error:
         return MutantOutcome(
             mutant, "invalid", error=" ".join(str(error).removeprefix("Error compiling rules:").split())
         )
-    for case in cases:
+    for number, case in enumerate(cases, 1):
         if not _holds(worker, case):
-            return MutantOutcome(mutant, "killed", case)
-    return MutantOutcome(mutant, "survived")
+            return MutantOutcome(mutant, "killed", case, tried=number)
+    return MutantOutcome(mutant, "survived", tried=len(cases))
 
 
 def _holds(worker: _Worker, case: Case) -> bool:

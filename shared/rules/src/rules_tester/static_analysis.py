@@ -24,8 +24,7 @@ _ONLY = {
 """Names, and the methods for which they have fields. For other methods these are an error
 (https://firebase.google.com/docs/reference/rules/rules.firestore)."""
 
-_DOUBTFUL = {"binary": ("&&", "||"), "unary": ("!",)}
-"""Operators, by kind of expression, whose operands may not be evaluated or have their value turned."""
+_LAZY = ("&&", "||")
 _Uses = Callable[[Expression], bool]
 
 
@@ -138,11 +137,10 @@ def _key(node: Expression) -> str | None:
 def _certain(operand: Expression) -> Iterator[Expression]:
     """Yield what is evaluated whenever its operand is.
 
-    A function declared in the rules may not evaluate its arguments, and evaluation may stop at an operator. What is
-    negated is left in doubt.
+    A function declared in the rules may not evaluate its arguments, and evaluation may stop at an operator.
     """
     yield operand
-    doubtful = operand.kind in {"choice", "call"} or operand.text in _DOUBTFUL.get(operand.kind, ())
-    if not doubtful:
+    lazy = operand.kind == "choice" or (operand.kind == "binary" and operand.text in _LAZY)
+    if not lazy and operand.kind != "call":
         for child in operand.children:
             yield from _certain(child)

@@ -188,6 +188,13 @@ class Ruleset:
         """The services, in order."""
         return tuple(item for item in self.body if isinstance(item, ServiceBlock))
 
+    def only(self, service: str) -> Ruleset:
+        """Return the ruleset with one of its services alone, and the functions beside it."""
+        return Ruleset(
+            self.version,
+            tuple(item for item in self.body if not isinstance(item, ServiceBlock) or item.name == service),
+        )
+
     def statements(self) -> Iterator[Statement]:
         """Yield every match, allow and function of all blocks, outer ones first."""
         for item in self.body:

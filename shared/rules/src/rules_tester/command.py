@@ -1,0 +1,175 @@
+"""The ``rules-tester`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import click
+
+from .cases import CaseError, load_suite
+from .client import UnexpectedAnswer
+from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
+from .parser import parse
+from .project import ProjectError, cases_beside, read_rules, rules_of
+from .report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
+from .runner import Emulating, NotFirestore, RunResult, SuiteFailed, run
+from .syntax import Ruleset
+from .tokens import RulesSyntaxError, line_of
+
+__all__ = ["main", "tester"]
+
+_WIDTH = 30
+_LINES = 10
+"""Lines of progress of each kind of work where there is no terminal."""
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OUT = click.Path(dir_okay=False, path_type=Path)
+
+
+class _Starts(Protocol):
+    def __call__(self, jar: Path | None) -> AbstractContextManager[Emulating]: ...
+
+
+class WrongRules(click.ClickException):
+    """Something that was given is wrong. The command exits with 2."""
+
+    exit_code = 2
+
+
+@click.group()
+def main() -> None:
+    """Test Firestore security rules: would your cases notice if the rules were wrong?"""
+
+
+def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> click.Command:
+    """Make the command that runs cases against rules and all their mutants.
+
+    Args:
+        start: starts an emulator of the JAR file that was given, or of any.
+        failures: what ``start`` raises, each with a message for the user.
+    """
+
+    wrong: tuple[type[Exception], ...] = (
+        CaseError,
+        AllowListError,
+        UnexpectedAnswer,
+        ProjectError,
+        NoEmulator,
+        *failures,
+    )
+
+    @click.command(name)
+    @click.argument("rules", type=_FILE, required=False)
+    @click.argument("cases", type=_FILE, required=False)
+    @click.option("--json", "json_out", type=_OUT, help="Write the report as JSON.")
+    @click.option("--html", "html_out", type=_OUT, help="Write it as a page.")
+    @click.option("--min-score", default=100.0, show_default=True, help="Percent of mutants to be killed; else exit 1.")
+    @click.option("--allow", type=_FILE, help="Equivalent mutants, YAML.")
+    @click.option(
+        "--jobs", default=4, show_default=True, type=click.IntRange(1, 32), help="Projects worked on at a time."
+    )
+    @click.option("--emulator", type=_FILE, help="The emulator's JAR file; else it is looked for.")
+    def command(
+        rules: Path | None,
+        cases: Path | None,
+        json_out: Path | None,
+        html_out: Path | None,
+        min_score: float,
+        allow: Path | None,
+        jobs: int,
+        emulator: Path | None,
+    ) -> None:
+        """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of the rules.
+
+        A change that no case notices survives, and shows what the cases do not test. RULES is by default the file that
+        firebase.json names, and CASES the file beside it that ends in .cases.yaml.
+
+        Exits with 1 below --min-score or if the score is not complete (nothing to change, or a change to an expression
+        that does not compile), and with 2 if the input is wrong or a case fails on the unchanged rules.
+        """
+        try:
+            rules = rules or rules_of(Path.cwd())
+            suite = load_suite(cases or cases_beside(rules))
+            allow_list = load_allow_list(allow) if allow else {}
+            source = read_rules(rules)
+            _parsed(rules, source)
+            with start(emulator) as running:
+                result = _tested(
+                    rules, running, lambda: run(running, source, suite, unsigned_id_token, jobs, _progress())
+                )
+            report = as_json(result, allow_list)
+        except wrong as error:
+            raise WrongRules(str(error)) from None
+        outputs: Mapping[Path | None, str] = {
+            json_out: json.dumps(report, indent=2) + "\n",
+            html_out: as_html(report, source, rules.name),
+        }
+        for path, text in outputs.items():
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+        click.echo(as_text(report))
+        if report["score"] < min_score or not trustworthy(report):
+            sys.exit(1)
+
+    return command
+
+
+def _tested(rules: Path, emulator: Emulating, test: Callable[[], RunResult]) -> RunResult:
+    try:
+        return test()
+    except SuiteFailed as failed:
+        lines = "\n".join(f"  {case}" for case in failed.cases)
+        raise WrongRules(
+            f"These cases do not hold on {rules} as it is; mend the rules or the cases first:\n{lines}"
+        ) from None
+    except NotFirestore as error:
+        raise WrongRules(f"{rules}: {error}.") from None
+    except emulator.refusal as error:
+        raise WrongRules(f"{rules} does not compile: {error}") from None
+
+
+def _parsed(rules: Path, source: str) -> Ruleset:
+    try:
+        return parse(source)
+    except RulesSyntaxError as error:
+        raise WrongRules(f"{rules}:{line_of(source, error.offset)}: {error}") from None
+
+
+@main.command("check")
+@click.argument("rules", type=_FILE, required=False)
+def check(rules: Path | None) -> None:
+    """Tell whether RULES compile, without Java or an emulator. Exits with 2 if not, and names the line."""
+    try:
+        rules = rules or rules_of(Path.cwd())
+        ruleset = _parsed(rules, read_rules(rules))
+    except ProjectError as error:
+        raise WrongRules(str(error)) from None
+    services = " and ".join(service.name for service in ruleset.services) or "no service"
+    click.echo(f"{rules}: rules for {services}, version {ruleset.version}.")
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return a function that shows a bar on a terminal, and a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        return _line
+
+    def show(what: str, done: int, total: int) -> None:
+        bar = "#" * (done * _WIDTH // total)
+        sys.stderr.write(f"\r{what:<8} [{bar:<{_WIDTH}}] {done}/{total}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+    return show
+
+
+def _line(what: str, done: int, total: int) -> None:
+    if done == total or done * _LINES // total > (done - 1) * _LINES // total:
+        sys.stderr.write(f"{what} {done}/{total}\n")
+        sys.stderr.flush()
+
+
+main.add_command(tester("run", RulesEmulator.start, (RulesRefused,)))
