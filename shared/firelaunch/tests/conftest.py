@@ -32,7 +32,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Documented:
     app = App("documented")
     services = build(Settings.load(write_app(tmp_path_factory.mktemp("documented")), {}))
     init_app(app, services, workflow)
-    return Documented(app.test_client().get("/openapi.json").get_json())
+    return Documented(app.test_client().get("/openapi.json?admins=true").get_json())
 
 
 @pytest.fixture

@@ -154,7 +154,8 @@ class ViewContext:
     """The objects that the views of one app work with.
 
     Attributes:
-        document: returns the OpenAPI document; the first call takes a part of a second.
+        document: returns the OpenAPI document, with or without the routes of admins. The first call of each takes a
+            part of a second.
         tools: the app's own tools for agents.
     """
 
@@ -162,7 +163,7 @@ class ViewContext:
     turns: Turns
     answers: Answers
     uploads: Uploads
-    document: Callable[[], Document]
+    document: Callable[[bool], Document]
     tools: Sequence[OwnTool] = ()
 
 

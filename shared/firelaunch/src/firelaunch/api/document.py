@@ -37,6 +37,9 @@ _ABOUT = (
     "405, `method_not_allowed`, whose `Allow` lists those it has."
 )
 _BODIES = {"body": "application/json", "form": "multipart/form-data"}
+_ADMINS = "/v1/ops/"
+"""The beginning of the paths that are for admins alone."""
+
 _BINARY = {"type": "string", "format": "binary"}
 
 
@@ -62,7 +65,9 @@ class Document:
         return hashlib.sha256(self.plain).hexdigest()[:32]
 
 
-def describe(title: str, version: str, ours: Sequence[Routes], own: Sequence[Routes]) -> Document:
+def describe(
+    title: str, version: str, ours: Sequence[Routes], own: Sequence[Routes], *, admins: bool = True
+) -> Document:
     """Return the document of an app.
 
     Args:
@@ -70,12 +75,18 @@ def describe(title: str, version: str, ours: Sequence[Routes], own: Sequence[Rou
         version: the version of the app's API.
         ours: firelaunch's own routes. Those of the app leave their part of the document as it is.
         own: the app's routes.
+        admins: whether routes for admins are described, too. Clients of users call none of them.
     """
     schemas = Schemas()
     paths: dict[str, Any] = {}
     ids: set[str] = set()
     for group in (ours, own):
-        described = [(routes, route, route.described()) for routes in group for route in routes.routes]
+        described = [
+            (routes, route, route.described())
+            for routes in group
+            for route in routes.routes
+            if admins or not route.path.startswith(_ADMINS)
+        ]
         for routes, route, options in described:
             operation = _operation(routes, route, options, schemas)
             operation["operationId"] = _free_id(routes, route, ids)
@@ -85,7 +96,7 @@ def describe(title: str, version: str, ours: Sequence[Routes], own: Sequence[Rou
             operation = paths[_path(route)][route.method]
             operation.update(_request(route, options, schemas))
             operation["responses"] = operation.pop("responses")
-    tags = dict.fromkeys(routes.tag for group in (ours, own) for routes in group if routes.routes)
+    tags = dict.fromkeys(tag for path in paths.values() for operation in path.values() for tag in operation["tags"])
     return Document(
         {
             "openapi": "3.1.0",

@@ -43,8 +43,8 @@ _PAGE = """<!doctype html>
 </html>
 """
 _START = """SwaggerUIBundle({
-  url: "openapi.json", dom_id: "#page", deepLinking: true, tryItOutEnabled: true, displayRequestDuration: true,
-  validatorUrl: null,
+  url: "openapi.json?admins=true", dom_id: "#page", deepLinking: true, tryItOutEnabled: true,
+  displayRequestDuration: true, validatorUrl: null,
 });
 """
 _POLICY = "; ".join(
@@ -60,6 +60,12 @@ _POLICY = "; ".join(
     )
 )
 _KEPT_SECONDS = 3600
+
+
+class DocumentQuery(BaseModel):
+    """How much of the document."""
+
+    admins: bool = Field(default=False, description="Describe the routes of admins, `/v1/ops`, too.")
 
 
 class Asset(BaseModel):
@@ -84,9 +90,9 @@ _DOCUMENT: dict[str, Any] = {"content": {"application/json": {"schema": {}}}}
     summary="This document",
     operation_id="getOpenApi",
 )
-def openapi_json() -> Response:
+def openapi_json(query: DocumentQuery) -> Response:
     """This document."""
-    document = backend().document()
+    document = backend().document(query.admins)
     compressed = request.accept_encodings["gzip"] > 0
     response = Response(document.compressed if compressed else document.plain, mimetype="application/json")
     if compressed:

@@ -281,8 +281,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
 
     @cache
-    def document() -> Document:
-        return describe(app.info.title, app.info.version, _routes(services), own.declared)
+    def document(admins: bool) -> Document:
+        return describe(app.info.title, app.info.version, _routes(services), own.declared, admins=admins)
 
     app.extensions["firelaunch"] = ViewContext(
         services,

@@ -25,7 +25,7 @@ class Documented:
     """A checker of answers against an OpenAPI document.
 
     Args:
-        document: the content of ``/openapi.json``.
+        document: the content of ``/openapi.json?admins=true``.
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ def watch(app: App, documented: Documented | None = None) -> list[str]:
         documented: the checker; one of the app's own document if left out. Call this before the app's first request.
     """
     problems: list[str] = []
-    checker = cache(lambda: documented or Documented(app.extensions["firelaunch"].document().content))
+    checker = cache(lambda: documented or Documented(app.extensions["firelaunch"].document(True).content))
 
     @app.after_request
     def check(response: Response) -> Response:

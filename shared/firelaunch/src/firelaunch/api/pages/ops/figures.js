@@ -19,7 +19,7 @@ const iso = (time) => new Date(time).toISOString();
 export const dayOf = (time) => iso(time).slice(0, 10);
 
 /** The time of a point: "2026-03-01T09" and "2026-03-01" are of UTC. */
-export const timeOf = (at) => Date.parse(at.length > 10 ? `${at}:00:00Z` : `${at}T00:00:00Z`);
+export const timeOf = (at) => Date.parse(at);
 
 /** The start and end of a range, and the start of the time that it is compared with. */
 export function spanOf(key, now = Date.now()) {
