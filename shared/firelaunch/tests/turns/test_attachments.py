@@ -384,6 +384,13 @@ def test_a_message_is_answered_by_the_first_of_the_models_that_takes_its_files(m
         assert own.worst_case("gpt-5.4-mini", 1_000, audio_tokens=900, kinds={"audio"}) > plain
 
 
+def test_a_model_that_counts_more_for_an_image_than_is_reserved_takes_none() -> None:
+    takes = takes_of("openai", has_audio_price=lambda _: True)
+    assert [takes("gpt-4o-mini-2024-07-18", kind) for kind in ("image", "pdf", "text")] == [False, False, True]
+    assert takes("gpt-4o", "image")
+    assert takes("gpt-4o-mini-audio-preview", "audio")
+
+
 def test_a_pdf_is_reserved_by_its_pages_and_texts_and_a_recording_by_its_seconds(
     make_app: Any, model: ModelServer
 ) -> None:
