@@ -49,6 +49,30 @@ VIEWS = {
     "failed": "/v1/ops/requests?from=2026-03-01&order=failed&limit=100",
     "latest": "/v1/ops/requests?from=2026-03-01&order=latest&limit=100",
 }
+_BESIDE = ("/v1/ops/budget", "/v1/ops/ratings?limit=1")
+PAGE = {
+    "the page, today": (
+        "/v1/ops/sums?from=2026-03-29&before=2026-03-28",
+        *(f"/v1/ops/users?period={day}&limit=10" for day in ("2026-03-29", "2026-03-28")),
+        *_BESIDE,
+    ),
+    "the page, yesterday": (
+        "/v1/ops/sums?from=2026-03-28&to=2026-03-29&before=2026-03-27",
+        *(f"/v1/ops/users?period={day}&limit=10" for day in ("2026-03-28", "2026-03-27")),
+        *_BESIDE,
+    ),
+    "the page, 30 days": (
+        "/v1/ops/sums?from=2026-02-28&before=2026-01-29&step=day",
+        "/v1/ops/users?period=2026-03&limit=10",
+        *_BESIDE,
+    ),
+    "the page, 90 days": (
+        "/v1/ops/sums?from=2025-12-30&step=day",
+        "/v1/ops/users?period=2026-03&limit=5",
+        *_BESIDE,
+    ),
+}
+"""What the overview of the page `/ops` asks for, as its ``figures.js`` does."""
 
 
 class OpsStore(CountingStore):
@@ -109,13 +133,14 @@ def views(app: App, store: CountingStore, report: Report, when: str, spent: int 
     """
     admin: User = sign_in(app, "root", role="admin")
     most = 0
-    for name, path in VIEWS.items():
+    for name, paths in ({name: (path,) for name, path in VIEWS.items()} | PAGE).items():
         store.read_documents = 0
         began = time.perf_counter()
-        answer = admin.get(path)
+        answers = [admin.get(path) for path in paths]
         seconds = time.perf_counter() - began
-        if answer.status_code != 200:
-            raise AssertionError(f"{path}: {answer.get_data(as_text=True)}")
+        path, answer = paths[0], answers[0]
+        if {each.status_code for each in answers} != {200}:
+            raise AssertionError(f"{paths}: {[each.get_data(as_text=True) for each in answers]}")
         if name.startswith(("a month", "a quarter")):
             found = answer.get_json()
             if found["missing"] or found["totals"]["cost_micro_usd"] != (spent or found["totals"]["cost_micro_usd"]):

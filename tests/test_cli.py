@@ -149,7 +149,8 @@ def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: 
         assert server.stderr is not None
         said = next(line for line in server.stderr if "ready on" in line)
         where = f"http://127.0.0.1:{port}"
-        assert said == f"ready on {where}: mine, embedded mode, offline model; / to talk to it, /docs for its API\n"
+        pages = "/ to talk to it, /ops for its costs, /docs for its API"
+        assert said == f"ready on {where}: mine, embedded mode, offline model; {pages}\n"
         assert httpx.get(f"{where}/ready", trust_env=False).json()["app"] == "mine"
         server.terminate()
         assert server.wait(timeout=30) == 0

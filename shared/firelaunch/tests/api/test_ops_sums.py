@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.api.ops_sums import _most_reads
 from firelaunch.errors import StoreError
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
@@ -228,9 +227,16 @@ def test_a_range_comes_with_the_one_before_it_and_both_are_what_they_are_alone(s
         assert site.admin.get(f"/v1/ops/sums?from=2026-03-01&before={wrong}").status_code == 400
 
 
-def test_two_ranges_together_leave_reads_for_the_rest_of_the_page_where_reads_cost_money(tmp_path: Path) -> None:
-    path = write_app(tmp_path)
-    emulators = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": "127.0.0.1:1"}
-    paid = Settings.load(path, emulators | {"FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:2"})
-    assert (_most_reads(paid, compared=False), _most_reads(paid, compared=True)) == (200, 170)
-    assert _most_reads(Settings.load(path, {}), compared=True) > 1_000
+def test_two_ranges_together_leave_reads_for_the_rest_of_a_page_or_are_not_compared(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    inner = site.services.store._ScopedStore__store  # type: ignore[attr-defined]
+    real = inner.get_many
+    monkeypatch.setattr(inner, "get_many", lambda paths: reads.append(len(paths)) or real(paths))
+    site.now = NOW.replace(hour=23)
+    for start, before, compared in (("2026-03-01", "2026-02-28", False), ("2026-03-01T18:00:00", "2026-03-01T12:00:00", True)):
+        reads.clear()
+        sums = site.see(f"/v1/ops/sums?from={start}&before={before}")
+        assert (sums["before"] is not None) is compared
+        assert sum(reads) <= 170

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import UTC
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ..errors import InvalidCursor
+from ..errors import FirelaunchError, InvalidCursor
 from ..paging import iso_time, page_after, page_cursor
 from ..store.base import Order, Query
+from ..worker.tasks.rollup import ROLLUP, Rollup
 from .base import PageQuery, Time, admins_only, example, services
 from .refusals import errors
 from .routes import Routes
@@ -36,6 +39,7 @@ class OpsApp(BaseModel):
             "membership_url": "https://firelaunch-membership-1234567890.europe-west1.run.app",
             "roles": ["viewer", "member", "editor", "admin"],
             "plans": ["free", "pro"],
+            "job": None,
         }
     )
     app_id: str
@@ -45,6 +49,9 @@ class OpsApp(BaseModel):
     membership_url: str = Field(description="Address of the membership function; empty if the settings don't name it.")
     roles: list[str] = Field(description="The app's roles, the least first.")
     plans: list[str]
+    job: str | None = Field(
+        description="On a laptop, where nobody calls the nightly job: the app's job that sums up the days so far."
+    )
 
 
 class OpsMember(BaseModel):
@@ -86,7 +93,17 @@ def about() -> dict[str, Any]:
         "membership_url": settings.membership.url.rstrip("/"),
         "roles": list(settings.membership.roles),
         "plans": list(services().metering.plans),
+        "job": _summing_up() if settings.environment.development else None,
     }
+
+
+def _summing_up() -> str | None:
+    """Enqueue the nightly job once an hour, and return its id; None if it cannot be enqueued now."""
+    own = services()
+    with suppress(FirelaunchError):
+        hour = f"ops-{own.clock().astimezone(UTC):%Y-%m-%dT%H}"
+        return own.jobs.enqueue(own.store.scope, ROLLUP, Rollup(days=31), key=hour).id
+    return None
 
 
 @api.get(

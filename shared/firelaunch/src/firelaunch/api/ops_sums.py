@@ -14,7 +14,6 @@ from ..errors import BadRequest, InvalidId, NotFound
 from ..metering.request_records import Ranking, request_view, requests_of_days
 from ..metering.sum_reports import MOST_DAYS, MOST_READS, SumReader, SumReport, dearest_users
 from ..metering.sums import CALL_PARTS
-from ..settings.app import Settings
 from .base import Date, Path, Time, admins_only, example, services
 from .refusals import errors
 from .routes import Routes
@@ -26,8 +25,6 @@ _RECORD_DAYS = 30
 
 _BESIDE = 30
 """Reads left to what a page shows beside the sums of two ranges: the dearest users, and the budget."""
-
-_EMBEDDED_READS = 20_000
 
 
 def _plausible(moment: datetime) -> datetime:
@@ -361,7 +358,7 @@ def sums(query: SumsQuery) -> dict[str, Any]:
     own = services()
     now = own.clock().astimezone(UTC)
     start, end = query.times(now, timedelta(days=MOST_DAYS))
-    most = _most_reads(own.settings, compared=query.before is not None)
+    most = MOST_READS if query.before is None else MOST_READS - _BESIDE
     report = SumReader(own.store, own.store.scope, now, most).report(start, end, query.step)
     view = _view(report, query.step)
     if query.before is not None:
@@ -371,16 +368,6 @@ def sums(query: SumsQuery) -> dict[str, Any]:
         earlier = reader.report(query.before, start, query.step)
         view["before"] = None if earlier.missing else _view(earlier, query.step)
     return view
-
-
-def _most_reads(settings: Settings, *, compared: bool) -> int:
-    """Return how many documents an answer may read.
-
-    On a laptop nobody sums up the days, and reads cost nothing. So two ranges can always be compared there.
-    """
-    if not compared:
-        return MOST_READS
-    return _EMBEDDED_READS if settings.environment.mode == "embedded" else MOST_READS - _BESIDE
 
 
 def _view(report: SumReport, step: str) -> dict[str, Any]:

@@ -249,7 +249,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.body_seconds = settings.limits.body_seconds
     app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
     if settings.environment.development:
-        app.about += "; / to talk to it, /docs for its API"
+        app.about += "; / to talk to it, /ops for its costs, /docs for its API"
     # As patterns: flask-cors would take the brackets of an IPv6 address for a pattern.
     origins = [origin if origin == "*" else f"^{re.escape(origin)}$" for origin in settings.cors.origins]
     origins += [LOCALHOST] if settings.environment.development else []

@@ -18,8 +18,8 @@ const midnight = (time) => Math.floor(time / DAY) * DAY;
 const iso = (time) => new Date(time).toISOString();
 export const dayOf = (time) => iso(time).slice(0, 10);
 
-/** The time of a point: "2026-03-01T09" and "2026-03-01" are of UTC. */
-export const timeOf = (at) => Date.parse(at);
+/** The time at which the hour or the day of a point begins. */
+export const timeOf = ({ at }) => Date.parse(at);
 
 /** The start and end of a range, and the start of the time that it is compared with. */
 export function spanOf(key, now = Date.now()) {
@@ -48,7 +48,7 @@ async function loadUsers(key, { start }) {
   const oneDay = key === "today" || key === "yesterday";
   const month = dayOf(Date.now()).slice(0, 7);
   const periods = oneDay ? [dayOf(start), dayOf(start - DAY)] : [month, null];
-  const of = (period) => (period ? read(`/v1/ops/users?${new URLSearchParams({ period, limit: 10 })}`) : null);
+  const of = (period) => (period ? read(`/v1/ops/users?${new URLSearchParams({ period, limit: key === "quarter" ? 5 : 10 })}`) : null);
   const [now, then] = await Promise.all(periods.map(of));
   return { period: periods[0], now: now.items, then: then?.items ?? null };
 }
@@ -100,9 +100,9 @@ function biggest(rows, rise) {
 /** What the month will cost, as `firelaunch costs` reckons it: each day that is left costs what the last 7 full days did. */
 export function forecastOf({ points, step }, now = Date.now()) {
   const [today, month] = [dayOf(now), dayOf(now).slice(0, 7)];
-  if (step !== "day" || !points.some(({ at }) => at === `${month}-01`)) return null;
-  const cost = new Map(points.map((point) => [point.at, point.cost_micro_usd]));
-  const spent = points.filter(({ at }) => at.startsWith(month)).reduce((sum, point) => sum + point.cost_micro_usd, 0);
+  if (step !== "day" || !points.some((point) => dayOf(timeOf(point)) === `${month}-01`)) return null;
+  const cost = new Map(points.map((point) => [dayOf(timeOf(point)), point.cost_micro_usd]));
+  const spent = points.filter((point) => dayOf(timeOf(point)).startsWith(month)).reduce((sum, point) => sum + point.cost_micro_usd, 0);
   const full = [7, 6, 5, 4, 3, 2, 1].map((back) => cost.get(dayOf(now - back * DAY)) ?? 0);
   while (full.length && !full[0]) full.shift();
   const soFar = cost.get(today) ?? 0;

@@ -55,6 +55,7 @@ $("sign-in").onsubmit = async (event) => {
 async function enter() {
   app = await read("/v1/ops/app");
   const { uid } = await read("/v1/me");
+  if (app.job) await ended(app.job);
   kept(currentToken());
   $("name").textContent = app.name;
   document.title = `Operations · ${app.name}`;
@@ -63,6 +64,15 @@ async function enter() {
   for (const id of ["who", "signed-in"]) $(id).hidden = false;
   await show();
   $("view").focus({ preventScroll: true });
+}
+
+// On a laptop the days are summed up now. The page shows them also if that takes long, or fails.
+async function ended(job) {
+  for (let tries = 0; tries < 50; tries++) {
+    const { finished_at: finished } = await read(`/v1/ops/jobs/${encodeURIComponent(job)}`);
+    if (finished) return;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 function leave(error) {
@@ -240,7 +250,7 @@ function reasons(requests, each) {
 }
 
 function charts({ points, step }) {
-  const at = points.map((point) => figures.timeOf(point.at));
+  const at = points.map(figures.timeOf);
   const of = (name) => points.map((point) => point[name]);
   const quantile = (measure, name) => points.map((point) => point[measure][name]);
   const latency = (title, measure) =>
