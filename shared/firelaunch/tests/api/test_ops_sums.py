@@ -235,7 +235,8 @@ def test_two_ranges_together_leave_reads_for_the_rest_of_a_page_or_are_not_compa
     real = inner.get_many
     monkeypatch.setattr(inner, "get_many", lambda paths: reads.append(len(paths)) or real(paths))
     site.now = NOW.replace(hour=23)
-    for start, before, compared in (("2026-03-01", "2026-02-28", False), ("2026-03-01T18:00:00", "2026-03-01T12:00:00", True)):
+    by_hours = ("2026-03-01T18:00:00", "2026-03-01T12:00:00", True)
+    for start, before, compared in (("2026-03-01", "2026-02-28", False), by_hours):
         reads.clear()
         sums = site.see(f"/v1/ops/sums?from={start}&before={before}")
         assert (sums["before"] is not None) is compared
