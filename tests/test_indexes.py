@@ -61,6 +61,7 @@ WRITERS_OF_EXPIRY = {
     "worker/tasks/erase.py",
     "worker/tasks/merge.py",
     "worker/tasks/user_move.py",
+    "store/audit.py",
 }
 """Files that write it; each is made to do so in the test of the TTL policies."""
 
@@ -121,6 +122,8 @@ def test_every_kind_of_document_that_expires_has_a_ttl_policy_and_nothing_else_h
         "items",
         "billing_events",
         "erasures",
+        "audit",
+        "audit_names",
     }
     assert expiring == {item["collectionGroup"] for item in policies}
     assert all(item["fieldPath"] == EXPIRES and item["indexes"] == [] for item in policies), "a time that only grows"
@@ -180,7 +183,7 @@ def after_one_of_each(folder: Path) -> Path:
     assert ada.post("/v1/extract", {"text": "Hello", "schema": schema}).status_code == 200
     batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 100_000}).get_json()
     app.runner.run(batch["id"])
-    Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="operator")
+    Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="root")
     owner = Owner("demo", None)
     with StripeServer() as stripe:
         Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))

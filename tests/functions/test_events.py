@@ -387,7 +387,7 @@ def test_what_a_function_is_handed_reaches_its_own_scope_alone(services: Service
             lambda: call.services.chats.create(bob, "x"),
             lambda: call.services.jobs.enqueue(bob, NOTIFY, Notify(title="x")),
             lambda: call.services.documents.get(bob, "d1"),
-            lambda: call.services.checkout.grant(bob, "free"),
+            lambda: call.services.checkout.grant(bob, "free", "root"),
             lambda: call.services.within(bob),
         ):
             with pytest.raises(ScopeViolation):

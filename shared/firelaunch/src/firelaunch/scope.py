@@ -344,6 +344,23 @@ class Scope:
         """Return the path of the record of one model call, in the app's own collection."""
         return f"{self.calls()}/{check_id(call_id)}"
 
+    def audit(self) -> str:
+        """Return the path of the collection of the app's audit log, to which documents are only added."""
+        return f"apps/{self.app_id}/audit"
+
+    def audit_entry(self, entry_id: str) -> str:
+        """Return the path of one entry of the audit log."""
+        return f"{self.audit()}/{check_id(entry_id)}"
+
+    def audit_name(self) -> str:
+        """Return the path of the document that says whose hash the audit log has for the user."""
+        self._user()
+        return self.name_of_audit(f"u{sha256(str(self.uid).encode()).hexdigest()[:40]}")
+
+    def name_of_audit(self, pseudonym: str) -> str:
+        """Return the path of the document that says who is meant by a hash in the audit log."""
+        return f"apps/{self.app_id}/audit_names/{check_id(pseudonym)}"
+
     def billing_event(self, event_id: str) -> str:
         """Return the path of the receipt of one Stripe event, in the app's own collection."""
         return f"apps/{self.app_id}/billing_events/{check_id(event_id)}"

@@ -155,7 +155,7 @@ def test_the_desk_of_one_app_reaches_into_no_other(shop: Shop) -> None:
     shop.subscribe(app="other")
     desk = Checkout(ScopedStore(shop.store, Scope("demo")), shop.entitlements, shop.payments, "https://app.example.com")
     for attempt in (
-        lambda: desk.grant(Scope("other", "ada"), "pro"),
+        lambda: desk.grant(Scope("other", "ada"), "pro", "root"),
         lambda: desk.subscribe(Scope("other", "ada"), None, "pro", None),
         lambda: desk.portal(Scope("other", "ada")),
         lambda: desk.reconciliation(Scope("other")).run(),

@@ -18,7 +18,7 @@ def test_readmit_lifts_a_removal_and_says_where_there_is_none(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     store = build_store(Settings.load(write_app(tmp_path), {}))
     removals = Removals(store, "demo", lambda: datetime.now(UTC))
-    removals.add("google|123")
+    removals.add("google|123", "root", None)
     done = [CliRunner().invoke(command, [".", "google|123"]) for _ in range(2)]
     assert [each.exit_code for each in done] == [0, 1], [each.output for each in done]
     assert "may join demo" in done[0].output

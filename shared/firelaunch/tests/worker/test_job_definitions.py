@@ -203,7 +203,7 @@ def features(run: JobRun) -> JobDone:
 def test_a_job_knows_the_features_of_its_own_users_plan(tmp_path: Path) -> None:
     pro = '[plans.pro]\nrequests_per_minute = 10\ndaily_usd = "1"\nfeatures = ["reports"]\n'
     with running(tmp_path, features, settings=JOB_SETTINGS + pro) as site:
-        site.services.checkout.grant(ADA, "pro")
+        site.services.checkout.grant(ADA, "pro", "root")
         results = {
             scope.uid: finished(site, site.services.within(scope).enqueue(features)).result
             for scope in (ADA, Scope("demo", "bob"), Scope("demo"))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from firelaunch.errors import FirelaunchError
+from firelaunch.scope import Scope
 from firelaunch.services.build import build_store
 from firelaunch.settings.app import MODEL_KEYS, Settings
+from firelaunch.store.audit import OPERATOR, audit_writes
 
 from ..transfer.file import Export, TransferError, check_export, export, load
 from .apps import app_argument, env_option, load_settings, where
@@ -82,7 +85,11 @@ def export_data(settings: Settings, file: Path, database: str = "") -> Export:
     """
     store = build_store(settings, database)
     try:
-        return export(store, settings.app.id, file, progress("exported"))
+        done = export(store, settings.app.id, file, progress("exported"))
+        facts = {"documents": done.documents, "file": file.name}
+        app = Scope(settings.app.id)
+        store.commit(audit_writes(app, "data.exported", OPERATOR, datetime.now(UTC), after=facts))
+        return done
     except TransferError as error:
         raise click.ClickException(str(error)) from None
     except FirelaunchError as error:

@@ -20,6 +20,7 @@ import firelaunch
 from firelaunch.errors import FirelaunchError, SettingsError
 from firelaunch.membership.invites import Invites
 from firelaunch.settings.app import Settings
+from firelaunch.store.audit import OPERATOR
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable, RulesError
 
 from ..deploy.functions import dedicated_entry
@@ -176,7 +177,7 @@ class _Dev:
             if settings.membership.join != "open" and self.invitation is None:
                 invites = Invites(store, settings.app.id, lambda: datetime.now(UTC))
                 valid_for = timedelta(days=_INVITATION_DAYS)
-                self.invitation = invites.create("member", uses=_INVITED, valid_for=valid_for, by="operator").code
+                self.invitation = invites.create("member", uses=_INVITED, valid_for=valid_for, by=OPERATOR).code
                 self.say(f'an invitation, for the body of that request: {{"invite": "{self.invitation}"}}')
         except FirelaunchError as error:
             self.say(f"the app cannot be joined: {error.message}")

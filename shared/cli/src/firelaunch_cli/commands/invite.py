@@ -9,6 +9,7 @@ from firelaunch.errors import BadRequest
 from firelaunch.membership.claims import check_role
 from firelaunch.membership.invites import Invites
 from firelaunch.services.build import build_store
+from firelaunch.store.audit import OPERATOR
 
 from .apps import app_argument, env_option, load_settings, where
 
@@ -38,7 +39,7 @@ def command(app: str, role: str, uses: int, hours: int) -> None:
     store = build_store(settings)
     try:
         invites = Invites(store, settings.app.id, lambda: datetime.now(UTC))
-        invitation = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by="operator")
+        invitation = invites.create(role, uses=uses, valid_for=timedelta(hours=hours), by=OPERATOR)
     finally:
         store.close()
     expiry = invitation.expires_at.astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -9,6 +9,7 @@ from firelaunch.errors import InvalidId
 from firelaunch.membership.removals import Removals
 from firelaunch.scope import check_uid
 from firelaunch.services.build import build_store
+from firelaunch.store.audit import OPERATOR
 
 from .apps import app_argument, env_option, load_settings, where
 
@@ -32,7 +33,7 @@ def command(app: str, uid: str) -> None:
         raise click.BadParameter(error.message, param_hint="UID") from None
     store = build_store(settings)
     try:
-        lifted = Removals(store, settings.app.id, lambda: datetime.now(UTC)).lift(uid)
+        lifted = Removals(store, settings.app.id, lambda: datetime.now(UTC)).lift(uid, OPERATOR)
     finally:
         store.close()
     if not lifted:

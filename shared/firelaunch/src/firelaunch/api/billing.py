@@ -239,7 +239,7 @@ def portal() -> dict[str, Any]:
 def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
     """Grant a user a plan (role admin)."""
     admins_only()
-    entitlements = services().checkout.grant(services().store.scope.of(path.uid), body.plan)
+    entitlements = services().checkout.grant(services().store.scope.of(path.uid), body.plan, caller().uid)
     return {"uid": path.uid, "plan": entitlements.plan, "source": entitlements.source}
 
 

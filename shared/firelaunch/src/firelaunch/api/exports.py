@@ -68,7 +68,8 @@ api = Routes("exports", "account", prefix="/v1")
 )
 def create() -> tuple[dict[str, Any], int]:
     """Export your data."""
-    return job_view(start_export(services(), caller().scope)), 202
+    user = caller()
+    return job_view(start_export(services(), user.scope, told=user.role == "admin")), 202
 
 
 @api.get(

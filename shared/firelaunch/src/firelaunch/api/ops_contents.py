@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidId, NotFound
+from ..services.audit_log import tell
 from ..turns.contents import contents_of
 from .base import Path, admins_only, caller, example, services
 from .examples import QUESTION, REPLY, REQUEST
@@ -17,7 +17,6 @@ from .routes import Routes
 
 __all__ = ["api"]
 
-log = logging.getLogger(__name__)
 
 _SAID = {
     "request_id": REQUEST,
@@ -72,6 +71,7 @@ api = Routes("ops_contents", "ops", prefix="/v1")
 def contents(path: Path) -> dict[str, Any]:
     """Read what was said in a request (admins)."""
     admins_only()
-    said = contents_of(services(), services().store.scope, path.id)
-    log.info("admin %s read what was said in request %s", caller().uid, path.id)
+    own = services()
+    said = contents_of(own, own.store.scope, path.id)
+    tell(own, "contents.read", caller().uid, {"request": path.id})
     return said

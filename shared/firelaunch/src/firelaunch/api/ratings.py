@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from ..errors import Contention, InvalidCursor, TooLarge
 from ..metering.call_records import RECORD_DAYS
+from ..services.audit_log import tell
 from ..turns.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests, rating_counts
 from .base import Body, PageQuery, Path, Time, admins_only, caller, example, services
 from .examples import CHAT, REPLY, REQUEST
@@ -148,5 +149,7 @@ def index(query: RatingsQuery) -> dict[str, Any]:
     admins_only()
     store, now = services().store, services().clock()
     times = (query.start or now - timedelta(days=RECORD_DAYS + 1), query.end or now + timedelta(days=1))
+    if query.contents:
+        tell(services(), "ratings.exported", caller().uid, {"limit": query.limit, "rating": query.rating})
     page = rated_requests(store, store.scope, query.limit, query.cursor, query.rating, times, contents=query.contents)
     return {"items": page.items, "next_cursor": page.next_cursor, **rating_counts(store, store.scope, times)}

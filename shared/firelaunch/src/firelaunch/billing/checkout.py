@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from ..errors import BadRequest, IdempotencyMismatch
 from ..scope import Scope
 from ..settings.plans import Plan, TopUp
-from ..store.base import DELETE_FIELD, Document, DocumentStore, Set, Write
+from ..store.audit import audit_writes
+from ..store.base import DELETE_FIELD, Create, Document, DocumentStore, Set, Update, Write
 from .balance import Balance
 from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Offer, Payments, Trial
 from .credit import grant_writes
@@ -135,15 +136,31 @@ class Checkout:
         except CustomerGone:
             raise NoCustomer(reason=f"{customer} is not in Stripe") from None
 
-    def grant(self, user: Scope, plan: str | None) -> Entitlement:
+    def grant(self, user: Scope, plan: str | None, by: str) -> Entitlement:
         """Grant ``user`` a plan, whatever they pay for, and return their new entitlement. None takes the grant back.
+
+        Args:
+            by: the admin's user id.
 
         Raises:
             BadRequest: there is no such plan.
+            Contention: other writers of the user's document came first for too long.
         """
         if plan is not None and plan not in self.entitlements.plans:
             raise BadRequest(f"plan: the plans are {', '.join(sorted(self.entitlements.plans))}.")
-        self.store.commit([Set(user.root, {"plan": DELETE_FIELD if plan is None else plan}, merge=True)])
+
+        def changes(document: Document | None) -> list[Write]:
+            before = None if document is None else document.data.get("plan")
+            if before == plan:
+                return []
+            facts = {"before": {"plan": before}, "after": {"plan": plan}}
+            told = audit_writes(user, "plan.granted", by, self.clock(), whom=user.uid, **facts)
+            if document is None:
+                return [Create(user.root, {"plan": plan}), *told]
+            fields = {"plan": DELETE_FIELD if plan is None else plan}
+            return [Update(user.root, fields, if_updated_at=document.update_time), *told]
+
+        apply_changes(self.store, [user.root], changes)
         return self.entitlements.of(self.store.get(user.root))
 
     def grant_credit(self, user: Scope, micro_usd: int, by: str, key: str | None) -> Balance:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ..scope import Scope
+from ..store.audit import audit_writes
 from ..store.base import Create, Document, Update, Write
 from .balance import Balance
 from .base import Payment
@@ -65,4 +66,17 @@ def grant_writes(
         by: the admin's user id.
     """
     entry = {"kind": "granted", "credited_micro_usd": micro_usd, "by": by, "created_at": now, "updated_at": now}
-    return [Create(user.credit_entry(entry_id), entry), Balance.of(document).changed(user, micro_usd, now)]
+    balance = Balance.of(document)
+    return [
+        Create(user.credit_entry(entry_id), entry),
+        balance.changed(user, micro_usd, now),
+        *audit_writes(
+            user,
+            "credit.granted",
+            by,
+            now,
+            whom=user.uid,
+            before={"micro_usd": balance.micro_usd, "owed_micro_usd": balance.owed},
+            after={"given_micro_usd": micro_usd},
+        ),
+    ]

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed
 from ..scope import Scope
+from ..store.audit import STRIPE, audit_writes
 from ..store.base import (
     DELETE_FIELD,
     SERVER_TIME,
@@ -81,7 +82,10 @@ class Ledger:
             current = self._payments.subscription(subscription_id)
             if current is not None and (current.ended or current.owner != Owner(user.app_id, user.uid)):
                 current = None
-            return [_change(user, document, subscription_id, current)]
+            return [
+                _change(user, document, subscription_id, current),
+                *_told(user, document, subscription_id, current, self._clock()),
+            ]
 
         return apply_changes(self._store, [user.root], changes, receipt)
 
@@ -178,6 +182,19 @@ def apply_changes(
             time.sleep(random.uniform(0.0, 0.05))  # noqa: S311 - spreads retries, keeps no secret
         else:
             return True
+
+
+def _told(
+    user: Scope, document: Document | None, subscription_id: str, current: Subscription | None, now: datetime
+) -> list[Write]:
+    """Return the entry of the audit log, if what the user pays for changed."""
+    entry = {} if document is None else subscriptions_of(document.data).get(subscription_id, {})
+    before = {name: entry[name] for name in ("status", "prices") if name in entry}
+    after = {} if current is None else {"status": current.status, "prices": list(current.prices)}
+    if before == after:
+        return []
+    facts = {"before": before or None, "after": {"subscription": subscription_id, **after}}
+    return audit_writes(user, "subscription.changed", STRIPE, now, whom=user.uid, **facts)
 
 
 def _change(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import Forbidden
 from ..scope import Scope
+from ..store.audit import audit_writes
 from ..store.base import DELETE_FIELD, Create, Document, DocumentStore, Transaction, Update
 
 __all__ = ["Invitation", "InviteInvalid", "Invites"]
@@ -48,7 +49,9 @@ class Invites:
         """Create an invitation. ``by`` is the uid of the admin, or "operator"."""
         invitation = Invitation(secrets.token_urlsafe(18), role, uses, self._clock() + valid_for)
         fields = {"role": role, "uses_left": uses, "delete_at": invitation.expires_at, "created_by": by, "pending": {}}
-        self._store.commit([Create(self._path(invitation.code), fields)])
+        facts = {"role": role, "uses": uses, "expires_at": invitation.expires_at}
+        told = audit_writes(self._scope, "invitation.made", by, self._clock(), after=facts)
+        self._store.commit([Create(self._path(invitation.code), fields), *told])
         return invitation
 
     def role(self, code: str) -> str:

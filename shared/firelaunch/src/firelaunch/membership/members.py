@@ -14,7 +14,8 @@ from typing import Any
 
 from ..errors import Forbidden, NotFound
 from ..scope import Scope, check_app_id, check_uid
-from ..store.base import Delete, DocumentStore, Set
+from ..store.audit import audit_writes
+from ..store.base import Delete, DocumentStore, Set, Write
 from .claims import check_role, encode, roles, with_role
 from .directory import Directory, DirectoryUser
 from .invites import Invitation, Invites
@@ -87,7 +88,7 @@ class Membership:
                 lease.check()
                 self._directory.set_claims(account.uid, account.tenant, encode(claims))
                 log.info("membership: joined %s as %s (before: %s)", app_id, role, held or "none")
-            self._record(app_id, account.uid, role, joined=held is None)
+            self._record(app_id, account.uid, role, requester.uid, joined=held is None)
             if invite is not None:
                 invites.done(invite, requester.uid)
         return role
@@ -99,7 +100,7 @@ class Membership:
             Forbidden: the account is disabled, or its token revoked.
         """
         check_app_id(app_id)
-        self._change(requester.uid, requester.tenant, app_id, None, requester=requester)
+        self._change(requester.uid, requester.tenant, app_id, None, requester.uid, requester=requester)
 
     def set_role(self, admin: Requester, app_id: str, uid: str, role: str) -> None:
         """Give a member of the app another role.
@@ -110,7 +111,7 @@ class Membership:
             NotFound: ``uid`` is no member of the app.
         """
         self._check_admin(admin, app_id)
-        self._change(check_uid(uid), admin.tenant, app_id, check_role(role))
+        self._change(check_uid(uid), admin.tenant, app_id, check_role(role), admin.uid)
 
     def remove(self, admin: Requester, app_id: str, uid: str) -> None:
         """End another user's membership, and keep them out until :meth:`readmit`.
@@ -123,7 +124,7 @@ class Membership:
             NotFound: there is no account with that ``uid``.
         """
         self._check_admin(admin, app_id)
-        self._change(check_uid(uid), admin.tenant, app_id, None, remove=uid != admin.uid)
+        self._change(check_uid(uid), admin.tenant, app_id, None, admin.uid, remove=uid != admin.uid)
 
     def readmit(self, admin: Requester, app_id: str, uid: str) -> None:
         """Let a removed user join again. Their role does not come back. Nothing happens if they were not removed.
@@ -133,7 +134,7 @@ class Membership:
         """
         self._check_admin(admin, app_id)
         with self._locks.hold(_lock_of(check_uid(uid), admin.tenant)):
-            if self._removals(app_id).lift(uid):
+            if self._removals(app_id).lift(uid, admin.uid):
                 log.info("membership: a removal from %s was lifted", app_id)
 
     def invite(self, admin: Requester, app_id: str, role: str, *, uses: int, valid_for: timedelta) -> Invitation:
@@ -152,6 +153,7 @@ class Membership:
         tenant: str | None,
         app_id: str,
         role: str | None,
+        by: str,
         *,
         requester: Requester | None = None,
         remove: bool = False,
@@ -165,21 +167,33 @@ class Membership:
                 raise NotFound("That user is no member of this app.")
             if remove:
                 # Store the removal before the role goes. If the call breaks off in between, they cannot rejoin.
-                self._removals(app_id).add(uid)
+                self._removals(app_id).add(uid, by, held)
             if held != role:
                 claims = with_role(account.claims, app_id, role)
                 lease.check()
                 self._directory.set_claims(uid, tenant, encode(claims))
                 log.info("membership: %s in %s (before: %s)", role or "none", app_id, held)
-            self._record(app_id, uid, role, joined=False)
+            self._record(app_id, uid, role, by, joined=False)
 
-    def _record(self, app_id: str, uid: str, role: str | None, *, joined: bool) -> None:
+    def _record(self, app_id: str, uid: str, role: str | None, by: str, *, joined: bool) -> None:
         path, store, now = Scope(app_id, uid).member(), self._database(app_id), self._clock()
+        told = self._told(store, Scope(app_id, uid), role, by, now)
         if role is None:
-            store.commit([Delete(path)])
+            store.commit([Delete(path), *told])
             return
         fields: dict[str, Any] = {"role": role, "updated_at": now}
-        store.commit([Set(path, {**fields, "joined": now} if joined else fields, merge=True)])
+        store.commit([Set(path, {**fields, "joined": now} if joined else fields, merge=True), *told])
+
+    @staticmethod
+    def _told(store: DocumentStore, user: Scope, role: str | None, by: str, now: datetime) -> list[Write]:
+        """Return the entry of the audit log. Who joins as a plain member, or leaves, does so for themselves."""
+        copy = store.get(user.member())
+        before = None if copy is None else copy.data.get("role")
+        plain = {"member", None}
+        if before == role or (by == user.uid and before in plain and role in plain):
+            return []
+        facts = {"before": {"role": before}, "after": {"role": role}}
+        return audit_writes(user, "role.changed", by, now, whom=user.uid, **facts)
 
     def _check_admin(self, requester: Requester, app_id: str) -> None:
         account = self._account(requester, self._policy(app_id))

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from ..errors import Forbidden
 from ..scope import Scope
+from ..store.audit import audit_writes
 from ..store.base import Delete, DocumentStore, Set
 
 __all__ = ["Removals", "Removed"]
@@ -30,9 +31,10 @@ class Removals:
         self._scope = Scope(app_id)
         self._clock = clock
 
-    def add(self, uid: str) -> None:
-        """Keep ``uid`` out from now on."""
-        self._store.commit([Set(self._path(uid), {"removed_at": self._clock()})])
+    def add(self, uid: str, by: str, role: str | None) -> None:
+        """Keep ``uid`` out from now on. ``by`` is the admin's uid, and ``role`` the role that ends."""
+        told = audit_writes(self._scope, "member.removed", by, self._clock(), whom=uid, before={"role": role})
+        self._store.commit([Set(self._path(uid), {"removed_at": self._clock()}), *told])
 
     def hold(self, uid: str) -> bool:
         """Return whether ``uid`` was removed and not readmitted."""
@@ -47,11 +49,12 @@ class Removals:
         if self.hold(uid):
             raise Removed(reason=f"uid {uid} of {self._scope.app_id}")
 
-    def lift(self, uid: str) -> bool:
-        """Let ``uid`` join again, and return whether there was a removal to lift."""
+    def lift(self, uid: str, by: str) -> bool:
+        """Let ``uid`` join again, and return whether there was a removal to lift. ``by`` is the admin's uid."""
         held = self.hold(uid)
         if held:
-            self._store.commit([Delete(self._path(uid))])
+            told = audit_writes(self._scope, "member.readmitted", by, self._clock(), whom=uid)
+            self._store.commit([Delete(self._path(uid)), *told])
         return held
 
     def _path(self, uid: str) -> str:

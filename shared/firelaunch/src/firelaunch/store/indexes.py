@@ -50,6 +50,7 @@ class CompositeIndex:
 
 
 OWN_INDEXES: Final = (
+    CompositeIndex("audit", ("whom", "-at")),
     CompositeIndex("calls", ("uid", "-finished_at")),
     CompositeIndex("user_sums", ("period", "-cost_micro_usd")),
     CompositeIndex("requests", ("day", "-total_ms")),

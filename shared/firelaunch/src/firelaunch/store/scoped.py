@@ -28,6 +28,9 @@ T = TypeVar("T")
 _IN_TRANSACTION: ContextVar[bool] = ContextVar("in_transaction", default=False)
 """Whether this code runs inside a transaction, where a write by the store itself would not be a part of it."""
 
+_AUDIT = "audit"
+"""The collection that documents are only added to."""
+
 _COPIES: Mapping[type[Write], Callable[[Any], Write]] = {
     Create: lambda write: Create(write.path, write.data),
     Set: lambda write: Set(write.path, write.data, write.merge),
@@ -92,7 +95,15 @@ class _Wall:
                 raise ScopeViolation(reason=f"a {type(write).__name__} is no write")
             own.append(copied(write))
             self.check(own[-1].path, document=True)
+            if type(write) is not Create and split(own[-1].path)[2:3] == [_AUDIT]:
+                raise ScopeViolation(reason=f"an entry of the audit log is not changed: {own[-1].path[:200]!r}")
         return own
+
+    def check_tree(self, path: str) -> str:
+        segments = split(self.check(path, document=len(split(path)) % 2 == 0))
+        if len(segments) < 3 or segments[2] == _AUDIT:
+            raise ScopeViolation(reason=f"{path[:200]!r} holds the audit log, which stays")
+        return path
 
 
 class ScopedStore:
@@ -263,10 +274,11 @@ class ScopedStore:
         """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`.
 
         Raises:
+            ScopeViolation: the path is out of the scope, or holds the app's audit log.
             OutsideTransaction: this is called inside a transaction's work.
         """
         _check_outside_transaction()
-        return self.__store.delete_tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
+        return self.__store.delete_tree(self.__wall.check_tree(path))
 
     def tree(self, path: str) -> Iterator[str]:
         """Yield the paths of a document and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""

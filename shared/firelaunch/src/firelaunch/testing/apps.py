@@ -21,6 +21,7 @@ from ..llm.retirements import model_warnings
 from ..prompts.lock import lock
 from ..server.app import App
 from ..services.bundle import Services
+from ..store.audit import OPERATOR
 from ..store.base import Set
 
 __all__ = [
@@ -154,7 +155,7 @@ def sign_in(app: App, uid: str, role: str = "member", *, plan: str | None = None
     client = app.test_client()
     if plan is not None:
         services: Services = app.extensions["firelaunch"].services
-        services.checkout.grant(services.store.scope.of(uid), plan)
+        services.checkout.grant(services.store.scope.of(uid), plan, OPERATOR)
     answer = client.post("/dev/token", json={"uid": uid, "role": role, "guest": guest})
     return User(client, answer.get_json()["token"])
 

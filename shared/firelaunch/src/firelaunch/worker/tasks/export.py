@@ -22,6 +22,7 @@ from ...jobs.base import Job, Kind, job_view
 from ...paging import iso_time
 from ...scope import Scope
 from ...services.bundle import Services
+from ...store.audit import audit_writes
 from ...store.base import Create, Delete, Document, Update
 from ...store.fence import Fence
 from ...store.scoped import ScopedStore
@@ -60,8 +61,11 @@ EXPORT: Final = Kind("user_export", UserExport, max_attempts=5, seconds=1700)
 EXPIRE: Final = Kind("user_export_expiry", Expiry)
 
 
-def start_export(services: Services, user: Scope) -> Job:
+def start_export(services: Services, user: Scope, *, told: bool = False) -> Job:
     """Start the export of a user's data, and return its job; or return that of the export of this day.
+
+    Args:
+        told: whether the audit log tells of it, as it does of what admins take out of the app.
 
     Raises:
         JobsUnavailable: jobs cannot be delivered here.
@@ -71,7 +75,8 @@ def start_export(services: Services, user: Scope) -> Job:
     facts = {"day": day, "created_at": services.clock(), "link_key": token_hex(32)}
     record = Create(user.export(prepared.job_id), facts)
     try:
-        services.store.commit([prepared.write, record])
+        entry = audit_writes(user, "data.exported", str(user.uid), services.clock(), whom=user.uid) if told else []
+        services.store.commit([prepared.write, record, *entry])
     except AlreadyExists:
         return services.jobs.get(user, prepared.job_id)
     services.jobs.send(prepared)

@@ -81,6 +81,8 @@ def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptD
         KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/user_sums", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
+        # Entries of the audit log stay, and name the user by a hash. This is what says whose hash it is.
+        KeptDocuments(Query(f"{root}/audit_names", where=own, limit=_PAGE), exported=False),
         KeptDocuments(Query(f"{root}/device_owners", where=own, limit=_PAGE), exported=False),
         KeptDocuments(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
         # An invitation belongs to the app. Only the name of its creator belongs to the user.
