@@ -15,6 +15,7 @@ from typing import Any
 
 import firelaunch
 import pytest
+from firelaunch.billing import ledger
 from firelaunch.errors import (
     AlreadyExists,
     Contention,
@@ -356,6 +357,7 @@ def test_whatever_the_database_says_the_answer_is_in_the_document(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission, "_SECONDS", 0.05)
+    monkeypatch.setattr(ledger, "_GIVE_UP_SECONDS", 0.05)
     stripe.account.prices.add("price_pro")
     environ = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
     settings = Settings.load(write_app(tmp_path / "failing", SETTINGS + SOLD + OAUTH + GUESTS), environ)

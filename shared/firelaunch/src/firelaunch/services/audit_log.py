@@ -22,9 +22,12 @@ def tell(services: Services, what: str, by: str, after: Mapping[str, Any]) -> No
         by: the admin's user id.
 
     Raises:
-        StoreError: the database cannot be reached.
+        StoreError, Contention: the database cannot be reached, or others were in the way for too long.
     """
-    services.store.commit(audit_writes(services.store.scope, what, by, services.clock(), after=after))
+    store, now = services.store, services.clock()
+    services.admission.run(
+        store.scope.root, lambda: store.commit(audit_writes(store.scope, what, by, now, after=after))
+    )
 
 
 def audit_page(services: Services, limit: int, cursor: str | None, whom: str | None = None) -> Page[dict[str, Any]]:
