@@ -160,7 +160,7 @@ def test_every_other_route_refuses_guests_before_it_looks_at_the_request(app: Ap
 def own_app(tmp_path: File, *routes: Routes, settings: str = SETTINGS + GUESTS, **parts: Any) -> App:
     services = replace(build(Settings.load(write_app(tmp_path / "own", settings), {})), **parts)
     app = App("own", routes=routes)
-    init_app(app, services, lambda _: ())
+    init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
     return app
 
 
@@ -302,3 +302,15 @@ def test_a_job_of_a_guests_document_runs_for_the_guest(app: App) -> None:
     assert guest.document(document)["status"] == "ready"
     found = guest.post("/v1/search", {"query": "tower"}).get_json()
     assert found["passages"][0]["document_id"] == document
+
+
+def test_what_all_guests_cost_together_is_bounded_and_members_do_not_feel_it(tmp_path: File) -> None:
+    spare = GUESTS.replace('guests_daily_usd = "5"', 'guests_daily_usd = "0.000001"')
+    priced = SETTINGS + spare + '\n[prices.offline]\ninput = "1"\noutput = "1"\n'
+    app = own_app(tmp_path, asking(), settings=priced)
+    guest, ada = sign_in(app, "visitor", guest=True), sign_in(app, "ada")
+    assert code(guest.send(guest.new_chat(), "Hello")) == (429, "app_budget_exceeded")
+    assert code(app.test_client().post("/api/ask", json={})) == (429, "app_budget_exceeded")
+    assert ada.send(ada.new_chat(), "Hello").status_code == 200
+    with pytest.raises(SettingsError, match="guests_daily_usd"):
+        Settings.load(write_app(tmp_path / "open", SETTINGS + GUESTS.partition("[budget]")[0]), {})
