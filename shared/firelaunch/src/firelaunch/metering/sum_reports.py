@@ -217,14 +217,13 @@ class SumReader:
         missing = []
         for day in reversed(window.days):
             document = folded.get(day)
-            if document is None and day < kept:
-                continue  # its hours are no longer there
             through = "" if document is None else str(document.data.get("through", ""))
             if document is not None and not through and day < self._today and "requests" in document.data:
                 continue  # it was summed up before there were sums by the hour
             hours = [hour for hour in window.hours_of(day) if through <= hour <= now]
             if len(hours) * SHARDS > left:
-                if day >= first:  # before its first night an app had nothing to sum up
+                # Before its first night an app had nothing to sum up, and later hours are kept for some weeks.
+                if day >= max(first, kept):
                     missing.append(day)
                 continue
             left -= len(hours) * SHARDS
