@@ -1,8 +1,8 @@
 """What telemetry costs: CPU at many streams with and without it, and whether the spans' costs are the ledger's.
 
-The server under test has a core of its own, as in ``bench/relay.py``. It is started with telemetry and without, by
-turns; the ratio is the median of those of neighbours, as the machine's own speed drifts. With telemetry each trace is
-sampled, and spans and metrics go to a collector by OTLP over HTTP.
+Two servers share a core, one with telemetry and one without, as in ``bench/relay.py``. They are asked by turns; the
+ratio is the median of those of neighbours, as the machine drifts. With telemetry each trace is sampled, and spans
+and metrics go to a collector by OTLP over HTTP.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import shutil
 import statistics
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from firelaunch.telemetry.names import COST
@@ -21,27 +22,37 @@ from firelaunch.testing.models import Fault, ModelServer, Reply
 from bench import relay
 from bench.report import Report, progress, size
 
-PAIRS = size(5, 1)
+PAIRS = size(6, 1)
 TURNS, USERS = size((300, 10), (12, 3))
 
 
 def main() -> None:
     """Measure and report."""
     report = Report("telemetry")
-    ratios = []
-    with relay.upstream() as port, progress("telemetry", 2 * PAIRS) as step:
-        loads = {"off": relay.Load(), "on": relay.Load()}
-        for number in range(PAIRS):
-            pair = {}
-            for name in ("off", "on")[:: -1 if number % 2 else 1]:
-                pair[name] = one_round(port, name, loads[name], report)
-                step()
-            ratios.append(pair["on"] / pair["off"])
+    loads, ratios = {"off": relay.Load(), "on": relay.Load()}, []
+    with relay.upstream() as port, OtlpCollector() as collector, ExitStack() as servers:
+        environs: dict[str, dict[str, str]] = {"off": {}, "on": {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}}
+        targets = {
+            name: servers.enter_context(relay.ours(port, relay.MOST, True, **environ))
+            for name, environ in environs.items()
+        }
+        with progress("telemetry", 2 * PAIRS) as step:
+            for number in range(PAIRS):
+                pair = {}
+                for name in ("off", "on")[:: -1 if number % 2 else 1]:
+                    own = relay.Load()
+                    relay.measure(targets[name], relay.MOST, True, own)
+                    pair[name] = own.cpu_per_100_000
+                    add(own, loads[name])
+                    step()
+                ratios.append(pair["on"] / pair["off"])
+    calls = sum(span.name.startswith("chat ") for span in collector.spans)
+    report.row("on", "model calls without a span", loads["on"].asked + 1 - calls, "calls")
     for name, load in loads.items():
-        report.row(f"{relay.MOST} streams, {name}", "CPU per 100,000 tokens", load.cpu_per_100_000, "s")
-        report.row(f"{relay.MOST} streams, {name}", "failed", load.failed, "streams")
-        first = relay.percentile(load.firsts, 95)
-        report.row(f"{relay.MOST} streams, {name}", "time to first token, p95", first * 1000, "ms")
+        case = f"{relay.MOST} streams, {name}"
+        report.row(case, "CPU per 100,000 tokens", load.cpu_per_100_000, "s")
+        report.row(case, "failed", load.failed, "streams")
+        report.row(case, "time to first token, p95", relay.percentile(load.firsts, 95) * 1000, "ms")
     for ratio in ratios:
         report.row("on, against off beside it", "CPU", ratio, "of it")
     report.ratio(f"cpu_on_vs_off_{relay.MOST}", statistics.median(ratios))
@@ -49,22 +60,13 @@ def main() -> None:
     report.write()
 
 
-def one_round(port: int, name: str, load: relay.Load, report: Report) -> float:
-    """Measure a server that was just started, and return its CPU seconds for 100,000 tokens."""
-    with OtlpCollector() as collector:
-        environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url} if name == "on" else {}
-        with relay.ours(port, relay.MOST, True, **environ) as target:
-            own = relay.Load()
-            relay.measure(target, relay.MOST, True, own)
-        if name == "on":
-            calls = sum(span.name.startswith("chat ") for span in collector.spans)
-            report.row("on", "spans received", len(collector.spans), "spans")
-            report.row("on", "model calls without a span", own.asked + 1 - calls, "calls")
+def add(own: relay.Load, load: relay.Load) -> None:
+    """Add one round to what a server has had so far."""
     load.cpu += own.cpu
     load.tokens += own.tokens
+    load.asked += own.asked
     load.failed += own.failed
     load.firsts += own.firsts
-    return own.cpu_per_100_000
 
 
 def cost_difference(report: Report) -> int:
