@@ -34,9 +34,7 @@ __all__ = ["Load", "Report", "run"]
 
 _APP = Scope("demo")
 _SETTINGS = (
-    SETTINGS.replace("[models]", 'plan = "guest"\n\n[models]', 1).replace(
-        "thinking_tokens = 0", "thinking_tokens = 0\nprompt_tokens = 0\nrequest_seconds = 20"
-    )
+    SETTINGS.replace("thinking_tokens = 0", "thinking_tokens = 0\nprompt_tokens = 0\nrequest_seconds = 20")
     + """
 [plans.guest]
 requests_per_minute = 100000
@@ -170,7 +168,7 @@ class _Crowd:
         if found is None:
             assert self._services.dev_identity is not None
             chat = self._services.chats.create(_APP.of(uid), "A chat")["id"]
-            found = self._chats[uid] = self._services.dev_identity.issue(uid), chat
+            found = self._chats[uid] = self._services.dev_identity.issue_to_guest(uid), chat
         return found
 
     def _count(self, answer: httpx.Response) -> bool:

@@ -8,7 +8,7 @@ from chaos_budget.run import Load, run
 
 
 def test_guests_never_pass_their_ceiling_whatever_dies(tmp_path: Path) -> None:
-    report = run(tmp_path, Load(users=50, clients=4, processes=3, kills=2, ceiling_usd="0.1"), seed=1)
+    report = run(tmp_path, Load(users=30, clients=3, processes=2, kills=2, ceiling_usd="0.06"), seed=1)
     assert report.holds, report
     assert report.kills > 0
     assert report.refused > 0

@@ -543,7 +543,7 @@ class Ceiling:
 
     def _look(self, pool: Pool, day: str) -> None:
         """Remember how near the ceilings are."""
-        self._near = {
+        self._near |= {
             (day, guests): any(
                 pool.used(pot, day) * 100 >= ceiling * _CHEAPER_AT_PERCENT for pot, ceiling in ceilings.items()
             )
