@@ -26,6 +26,10 @@ def built(**fragments: str) -> str:
     return compose(BASE, [Fragment(app, app, text) for app, text in fragments.items()]).text
 
 
+def member(app: str) -> str:
+    return f"request.auth.token.apps['{app}'].matches('[a-z0-9_-]{{1,32}}')"
+
+
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a base and two apps, of which one has rules of its own; the current folder."""
@@ -146,7 +150,32 @@ def test_the_result_as_json_holds_the_same(repo: Path) -> None:
         "base_changed": False,
         "apps": {"added": ["notes"], "changed": [], "removed": ["old"]},
         "refused": ["old"],
+        "kind": "opens",
+        "opens": [f"users can now read apps/notes/boards/*, where {member('notes')}"],
+        "closes": [f"users can no longer read apps/old/boards/*, where {member('old')}"],
     }
+
+
+def test_comments_and_order_open_and_close_nothing(repo: Path) -> None:
+    (repo / "live").write_text(built(notes="// why\n" + BOARDS.replace("{board}", "{b}")))
+    done = run("diff", "--live", "live", "--exit-code")
+    assert (done.exit_code, "Nobody can do more or less than before." in done.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("live", "code", "says"),
+    [
+        (BOARDS.replace("allow read", "allow read, delete"), 3, "users can no longer delete apps/notes/boards/*"),
+        (BOARDS.replace("allow read", "allow get"), 4, "users can now list apps/notes/boards/*"),
+    ],
+)
+def test_the_exit_code_says_what_a_deploy_would_do_where_it_is_asked_for(
+    repo: Path, live: str, code: int, says: str
+) -> None:
+    (repo / "live").write_text(built(notes=live))
+    done = run("diff", "--live", "live", "--exit-code")
+    assert (done.exit_code, says in done.output) == (code, True), done.output
+    assert run("diff", "--live", "live").exit_code == 0
 
 
 def test_the_live_rules_are_fetched_with_the_accounts_token(api: RulesApi, repo: Path, signed_in: None) -> None:

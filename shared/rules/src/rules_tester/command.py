@@ -13,6 +13,7 @@ import click
 
 from .cases import CaseError, load_suite
 from .client import UnexpectedAnswer
+from .difference import difference
 from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
 from .parser import parse
 from .project import ProjectError, cases_beside, read_rules, rules_of
@@ -151,6 +152,31 @@ def check(rules: Path | None) -> None:
         raise WrongRules(str(error)) from None
     services = " and ".join(service.name for service in ruleset.services) or "no service"
     click.echo(f"{rules}: rules for {services}, version {ruleset.version}.")
+
+
+_STATUS = {"none": 0, "closes": 3, "opens": 4}
+
+
+@main.command("diff")
+@click.argument("old", type=_FILE)
+@click.argument("new", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def diff(old: Path, new: Path, as_json: bool) -> None:
+    """Say what NEW opens and closes of what OLD allows. Comments, order and names of functions change nothing.
+
+    Exits with 0 if nothing changes, 3 if something is closed and nothing opened, 4 if anything is opened, and 2 if a
+    file is wrong. Conditions are compared as they are written, so two that mean the same may be told as a change.
+    """
+    try:
+        before, after = (_parsed(path, read_rules(path)) for path in (old, new))
+    except ProjectError as error:
+        raise WrongRules(str(error)) from None
+    found = difference(before, after)
+    if as_json:
+        click.echo(json.dumps({"kind": found.kind, "opens": found.opened(), "closes": found.closed()}, indent=2))
+    else:
+        click.echo("\n".join([*found.opened(), *found.closed()]) or "Nobody can do more or less than before.")
+    sys.exit(_STATUS[found.kind])
 
 
 def _progress() -> Callable[[str, int, int], None]:

@@ -29,6 +29,7 @@ from .checkout import firelaunch_checkout
 __all__ = ["command", "composed_rules", "rules_with"]
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_STATUS = {"closes": 3, "opens": 4}
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -96,6 +97,7 @@ def kept_paths() -> None:
 @click.option("--database", default="(default)", show_default=True, help="With --project: which database's.")
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose block may go. May be given again.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if something is closed, and 4 if anything is opened.")
 @click.option("--env", metavar="NAME", help="Fetch those of the project that the apps have under [env.NAME].")
 @click.option("--endpoint", default=ENDPOINT, show_default=True, help="With --project: where the Rules API is.")
 def diff(
@@ -107,13 +109,15 @@ def diff(
     database: str,
     drop: tuple[str, ...],
     as_json: bool,
+    exit_code: bool,
     env: str | None,
     endpoint: str,
 ) -> None:
     """Show what deploying the rules would change of those that are live.
 
     Exit 0 where a deploy may go on, whether or not anything changes; 1 where it would drop an app's block that is live,
-    or a fragment is refused; 2 where the input is wrong or the live rules cannot be fetched.
+    or a fragment is refused; 2 where the input is wrong or the live rules cannot be fetched. With --exit-code, 3 where a
+    deploy may go on and closes something, and 4 where it opens anything.
     """
     if [live, project, env].count(None) != 2:
         raise _Wrong("Give either --live FILE, --project PROJECT or --env NAME.")
@@ -134,6 +138,8 @@ def diff(
             f"This deploy would drop the live rules of {', '.join(refused)}. Build where "
             f"apps/{refused[0]}/firestore.rules is, or, if the rules are to go, pass --drop {refused[0]}."
         )
+    if exit_code and found.kind != "none":
+        sys.exit(_STATUS[found.kind])
 
 
 def _project_of(apps: Path, env: str) -> str:
@@ -161,6 +167,9 @@ def _report(found: Comparison, live: bool, refused: list[str]) -> dict[str, Any]
         "base_changed": found.base_changed,
         "apps": {"added": found.added, "changed": found.changed, "removed": found.removed},
         "refused": refused,
+        "kind": found.kind,
+        "opens": list(found.opens),
+        "closes": list(found.closes),
         "diff": list(found.lines),
     }
 
@@ -176,6 +185,10 @@ def _show(found: Comparison, live: bool) -> None:
             click.echo(f"app {app}: {what}")
     if found.base_changed:
         click.echo("base: changed")
+    for sentence in (*found.opens, *found.closes):
+        click.echo(sentence)
+    if found.lines and live and found.kind == "none":
+        click.echo("Nobody can do more or less than before.")
     if not found.lines:
         click.echo("Nothing would change.")
 

@@ -86,7 +86,9 @@ def _step(
         changed = {content: made for content, made in new.items() if made.text != content}
         if not changed:
             return f"{what.capitalize()} has no rules yet. Put those of this repo in force?"
-        lines = [line for content, made in changed.items() for line in compare(content, made.text).lines]
+        compared = [compare(content, made.text) for content, made in changed.items()]
+        lines = [line for comparison in compared for line in comparison.lines]
+        lines += dict.fromkeys(said for comparison in compared for said in (*comparison.opens, *comparison.closes))
         kept = sorted({app for made in changed.values() for app in made.apps})
         more = [f"Those of {', '.join(kept)} stay as they are live: apps/{kept[0]} is not here."] if kept else []
         return "\n".join([f"The rules of {what} change:", *lines, *more, "Put them in force?"])

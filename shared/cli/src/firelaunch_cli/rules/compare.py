@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firelaunch.store.kept import Pattern
+from rules_tester.difference import Difference, difference
 from rules_tester.parser import parse
 from rules_tester.syntax import Match, ServiceBlock, Statement
 from rules_tester.tokens import RulesSyntaxError
@@ -29,6 +30,8 @@ class Comparison:
         added, changed, removed: the apps whose blocks the new rules add, change or remove.
         base_changed: whether anything outside the apps' blocks differs.
         lines: the lines of a unified diff; empty if the texts are equal.
+        opens, closes: a sentence for each right that the new rules give, or no longer give. Empty if either text does
+            not compile.
     """
 
     added: tuple[str, ...]
@@ -36,6 +39,13 @@ class Comparison:
     removed: tuple[str, ...]
     base_changed: bool
     lines: tuple[str, ...]
+    opens: tuple[str, ...]
+    closes: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """ "opens" if anything is opened; otherwise "closes" or "none"."""
+        return "opens" if self.opens else "closes" if self.closes else "none"
 
 
 def compare(live: str | None, new: str) -> Comparison:
@@ -50,6 +60,7 @@ def compare(live: str | None, new: str) -> Comparison:
     new_apps = set(_apps_in_matches(new))
     live_apps = set(before) | set(_apps_in_matches(old))
     changed = sorted(app for app in live_apps & new_apps if before.get(app) != after.get(app))
+    decisions = _decisions(old, new)
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "live", "new", lineterm="")
     return Comparison(
         added=tuple(sorted(new_apps - live_apps)),
@@ -57,7 +68,16 @@ def compare(live: str | None, new: str) -> Comparison:
         removed=tuple(sorted(live_apps - new_apps)),
         base_changed=_outside(old) != _outside(new),
         lines=tuple(lines),
+        opens=tuple(decisions.opened()) if decisions else (),
+        closes=tuple(decisions.closed()) if decisions else (),
     )
+
+
+def _decisions(old: str, new: str) -> Difference | None:
+    try:
+        return difference(parse(old) if old.strip() else None, parse(new))
+    except RulesSyntaxError:
+        return None
 
 
 def blocks(text: str) -> dict[str, str]:

@@ -1,0 +1,147 @@
+"""The diff tells what is opened and closed, and misses nothing that the emulator would allow anew."""
+
+# ruff: noqa: E501 - rules in one line
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from firelaunch.testing.emulator import Emulator, unsigned_token
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rules_tester.client import Operation, RestClient
+from rules_tester.command import main
+from rules_tester.difference import difference
+from rules_tester.parser import parse
+
+
+def file(body: str, version: str = "rules_version = '2';") -> str:
+    return f"{version} service cloud.firestore {{ match /databases/{{d}}/documents {{ {body} }} }}"
+
+
+def told(old: str, new: str) -> tuple[list[str], list[str]]:
+    found = difference(parse(file(old)), parse(file(new)))
+    return found.opened(), found.closed()
+
+
+SIGNED_IN = "match /notes/{n} { allow read: if request.auth != null; }"
+
+
+def test_what_opens_to_strangers_is_told_with_a_request_that_shows_it() -> None:
+    opened, closed = told(SIGNED_IN, "match /notes/{n} { allow read; }")
+    assert opened == ["strangers can now read notes/* (as nobody: get notes/x)"]
+    assert closed == []
+    assert told("match /notes/{n} { allow read; }", SIGNED_IN) == (opened[1:], ["strangers can no longer read notes/*"])
+
+
+def test_what_opens_to_some_is_told_with_the_condition() -> None:
+    opened, closed = told(SIGNED_IN, "match /notes/{m} { allow get, update: if request.auth.uid == m; }")
+    assert opened == ["users can now get and update notes/{1}, where request.auth.uid == {1}"]
+    assert closed == ["users can no longer read notes/*, where null != request.auth"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (SIGNED_IN, "// a comment\nmatch /notes/{other} { allow get: if null != request.auth; allow list: if (request.auth != null) }"),
+        (
+            "function a(x) { let y = x.z; return y == 1 || b(); } function b() { return c; } match /n/{m} { allow get: if a(m) && d; }",
+            "match /n/{k} { allow get: if d && c; function q(v) { return 1 == v.z; } allow get: if d && q(k); }",
+        ),
+        ("match /a/{b} { allow get: if x && y && z; }", "match /a/{b} { allow get: if z && (y && x); }"),
+        ("match /{p=**} { allow read; }", "match /{p=**} { allow read; } match /a/{b} { allow get: if x; }"),
+        ("match /a/{b} { match /c/{d} { allow get; } }", "match /a/{b}/c/{d} { allow get; }"),
+        ("match /a/{b} { allow get; }", "match /a/{b} { allow get; allow write: if false; }"),
+    ],
+)  # fmt: skip
+def test_comments_order_and_names_change_nothing(old: str, new: str) -> None:
+    assert told(old, new) == ([], [])
+    assert told(new, old) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("match /a/{b} { allow get: if !(x == y); }", "match /a/{b} { allow get: if !x == y; }"),
+        ("match /a/{b} { allow get: if b == 'x'; }", "match /a/{b} { allow get: if 'b' == 'x'; }"),
+        ("match /a/{b}/c/{e} { allow get: if b == 'x'; }", "match /a/{e}/c/{b} { allow get: if b == 'x'; }"),
+        (
+            "function f() { return n == 'x'; } match /a/{n} { allow get: if f(); }",
+            "match /a/{n} { function f() { return n == 'x'; } allow get: if f(); }",
+        ),
+        ("match /a/{b} { allow get: if x is string; }", "match /a/{b} { allow get: if x is int; }"),
+        ("match /a/{b} { allow get: if x < y; }", "match /a/{b} { allow get: if y < x; }"),
+    ],
+)
+def test_what_looks_alike_and_means_another_thing_is_told(old: str, new: str) -> None:
+    assert told(old, new)[0] != []
+
+
+def test_the_version_changes_what_a_recursive_wildcard_matches() -> None:
+    body = "match /a/{p=**} { allow read; }"
+    found = difference(parse(file(body, "")), parse(file(body)))
+    assert found.kind == "opens"
+    assert difference(parse(file(body)), parse(file(body, ""))).kind == "closes"
+
+
+@pytest.mark.parametrize(
+    ("new", "code", "says"),
+    [
+        (SIGNED_IN + " // c", 0, "Nobody can do more or less than before."),
+        ("match /notes/{n} { allow get: if request.auth != null; }", 3, "users can no longer list notes/*"),
+        ("match /notes/{n} { allow get; }", 4, "strangers can now get notes/*"),
+        ("match /notes/{n} { allow get: }", 2, "new.rules:1: "),
+    ],
+)
+def test_the_exit_status_is_by_kind(tmp_path: Path, new: str, code: int, says: str) -> None:
+    (tmp_path / "old.rules").write_text(file(SIGNED_IN))
+    (tmp_path / "new.rules").write_text(file(new).replace(" // c }", " // c\n}"))
+    done = CliRunner().invoke(main, ["diff", str(tmp_path / "old.rules"), str(tmp_path / "new.rules")])
+    assert (done.exit_code, says in done.output) == (code, True), done.output
+
+
+CONDITIONS = st.sampled_from(
+    ["true", "false", "request.auth != null", "request.auth.uid == b", "b == 'x'", "ok()", "!ok()", "b == 'x' || ok()",
+     "ok() && request.auth != null", "request.auth != null ? ok() : false", "has(b)", "resource.data.n == 1"]
+)  # fmt: skip
+ALLOWS = st.builds(
+    "match {} {{ allow {}: if {}; }}".format,
+    st.sampled_from(["/a/{b}", "/{a}/{b}", "/a/x", "/{c}/{b}", "/{b}/{rest=**}", "/a/{b}/c/{d}"]),
+    st.sampled_from(["read", "get", "write", "list, delete"]),
+    CONDITIONS,
+)
+FUNCTIONS = "function ok() { return request.auth.uid == 'ada'; } function has(x) { return x == 'x'; }"
+BLOCKS = st.lists(ALLOWS, max_size=3).map(
+    lambda matches: f"{FUNCTIONS} {' '.join(matches)} match /z/{{z}} {{ allow get: if false; }}"
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BLOCKS, BLOCKS)
+def test_whatever_the_emulator_allows_anew_is_told_as_opened(
+    firestore_emulator: Emulator, firestore_project: str, old: str, new: str
+) -> None:
+    """And where nothing is told, no decision changes."""
+    client = RestClient(firestore_emulator.host, firestore_project)
+    found = difference(parse(file(old)), parse(file(new)))
+    kinds: Any = ("get", "delete")
+    tokens = [None, *(unsigned_token(firestore_project, {"sub": uid}) for uid in ("ada", "x"))]
+    requests = [
+        (Operation(kind, path), token)
+        for kind in kinds
+        for path in ("a/x", "a/y", "q/x", "a/x/c/y")
+        for token in tokens
+    ]
+    decisions = []
+    for rules in (old, new):
+        firestore_emulator.load_rules(firestore_project, file(rules))
+        decisions.append([client.allowed(operation, token) for operation, token in requests])
+    client.close()
+    before, after = decisions
+    if any(now and not was for was, now in zip(before, after, strict=True)):
+        assert found.opens
+    if any(was and not now for was, now in zip(before, after, strict=True)):
+        assert found.closes
