@@ -116,8 +116,8 @@ def diff(
     """Show what deploying the rules would change of those that are live.
 
     Exit 0 where a deploy may go on, whether or not anything changes; 1 where it would drop an app's block that is live,
-    or a fragment is refused; 2 where the input is wrong or the live rules cannot be fetched. With --exit-code, 3 where a
-    deploy may go on and closes something, and 4 where it opens anything.
+    or a fragment is refused; 2 where the input is wrong or the live rules cannot be fetched. With --exit-code, 3 where
+    a deploy may go on and closes something, and 4 where it opens anything.
     """
     if [live, project, env].count(None) != 2:
         raise _Wrong("Give either --live FILE, --project PROJECT or --env NAME.")
