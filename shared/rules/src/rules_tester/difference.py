@@ -17,7 +17,7 @@ from itertools import product
 from .patterns import unquoted
 from .syntax import Allow, Expression, Function, Match, PathSegment, Ruleset, ServiceBlock, Statement
 
-__all__ = ["Difference", "Right", "difference"]
+__all__ = ["Right", "RulesDifference", "difference"]
 
 _GROUPS = {"read": ("get", "list"), "write": ("create", "update", "delete")}
 _MOST_ALTERNATIVES = 64
@@ -80,7 +80,7 @@ class Right:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RulesDifference:
     """What changes: the rights that the new rules give and the old ones did not, and the other way round."""
 
     opens: tuple[Right, ...]
@@ -101,10 +101,10 @@ class Difference:
         return [right.sentence("can no longer") for right in self.closes]
 
 
-def difference(old: Ruleset | None, new: Ruleset) -> Difference:
+def difference(old: Ruleset | None, new: Ruleset) -> RulesDifference:
     """Compare two sets of rules for Firestore. None stands for no rules, which allow nothing."""
     before, after = _rights(old) if old else set(), _rights(new)
-    return Difference(_grouped(_lacking(after, before)), _grouped(_lacking(before, after)))
+    return RulesDifference(_grouped(_lacking(after, before)), _grouped(_lacking(before, after)))
 
 
 _Single = tuple[tuple[str, ...], str, _Conditions]

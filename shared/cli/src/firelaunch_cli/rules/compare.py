@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firelaunch.store.kept import Pattern
-from rules_tester.difference import Difference, difference
+from rules_tester.difference import RulesDifference, difference
 from rules_tester.parser import parse
 from rules_tester.syntax import Match, ServiceBlock, Statement
 from rules_tester.tokens import RulesSyntaxError
@@ -73,7 +73,7 @@ def compare(live: str | None, new: str) -> Comparison:
     )
 
 
-def _decisions(old: str, new: str) -> Difference | None:
+def _decisions(old: str, new: str) -> RulesDifference | None:
     try:
         return difference(parse(old) if old.strip() else None, parse(new))
     except RulesSyntaxError:
