@@ -137,10 +137,15 @@ def test_what_was_said_is_read_with_the_passages_it_cites_until_its_chat_or_docu
     assert root.get("/v1/ops/requests/nothing/contents").status_code == 404
 
 
-def test_the_log_says_who_read_what_was_said_and_not_what(model_app: App, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_audit_log_says_who_read_what_was_said_and_not_what(model_app: App) -> None:
     ada, root = sign_in(model_app, "ada"), sign_in(model_app, "root", "admin")
     request = ada.send(ada.new_chat(), "A secret").get_json()["request_id"]
-    with caplog.at_level("INFO", "firelaunch.api.ops_contents"):
-        root.get(f"/v1/ops/requests/{request}/contents")
-    assert f"admin root read what was said in request {request}" in caplog.text
-    assert "secret" not in caplog.text
+    assert root.get("/v1/ops/ratings").status_code == 200
+    assert root.get("/v1/ops/audit").get_json()["items"] == [], "no contents, no entry"
+    root.get(f"/v1/ops/requests/{request}/contents")
+    (entry,) = root.get("/v1/ops/audit").get_json()["items"]
+    assert (entry["what"], entry["by"], entry["after"]) == ("contents.read", "root", {"request": request})
+    root.get("/v1/ops/ratings?contents=true")
+    log = root.get("/v1/ops/audit").get_json()["items"]
+    assert [each["by"] for each in log] == ["root", "root"]
+    assert "secret" not in str(log)

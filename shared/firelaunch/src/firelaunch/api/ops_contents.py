@@ -66,7 +66,7 @@ api = Routes("ops_contents", "ops", prefix="/v1")
     responses={200: OpsContents, **errors(InvalidId, NotFound)},
     operation_id="getRequestContents",
     summary="Read what was said in a request (admins)",
-    description="The user's words and the model's. The log says who read them.",
+    description="The user's words and the model's. The audit log says who read them.",
 )
 def contents(path: Path) -> dict[str, Any]:
     """Read what was said in a request (admins)."""

@@ -155,7 +155,7 @@ function links(record, app, problem) {
     }
   });
   const row = make("p", { className: "row" }, ...(record.chat_id ? [show] : []), ...cloudLogging(record, app));
-  const note = record.chat_id ? [make("p", { className: "faint" }, "These are the user's words. The log will say that you read them.")] : [];
+  const note = record.chat_id ? [make("p", { className: "faint" }, "These are the user's words. The audit log will say that you read them.")] : [];
   return make("section", { className: "said" }, row, ...note, said);
 }
 
