@@ -95,12 +95,11 @@ def test_a_turn_with_documents_a_tool_and_a_job_is_one_trace_whose_costs_are_the
             "chat gpt-6.1-terra",
             "execute_tool weather",
             "chat gpt-6.1-terra",
-            "settle",
+            "commit",
             "job title",
         ]
     )
     assert child_names(spans, named(spans, "admission")) == ["read", "commit"]
-    assert child_names(spans, named(spans, "settle")) == ["commit"]
     assert named(spans, "retrieval").attributes[names.PASSAGES] == 1
     failed, first, second = (span for span in spans if span.name == "chat gpt-6.1-terra")
     assert (failed.failed, failed.attributes[names.ERROR]) == (True, "model_unavailable")
@@ -199,7 +198,7 @@ def test_the_console_prints_a_trace_as_a_tree(priced: Path, serve: Callable[...,
     ada = server.sign_in("ada")
     models.script = [CALLS_A_TOOL, ANSWERS]
     ada.send(ada.new_chat(), "Hello")
-    wait_until(lambda: "settle  " in server.log.read_text())
+    wait_until(lambda: "POST /v1/chats/<id>/messages  " in server.log.read_text())
     lines = server.log.read_text().splitlines()
     began = next(number for number, line in enumerate(lines) if "POST /v1/chats/<id>/messages  " in line)
     shown = [line.split("  ms")[0].rstrip() for line in lines[began - 1 : began + 8]]

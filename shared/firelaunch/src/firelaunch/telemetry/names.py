@@ -46,8 +46,6 @@ __all__ = [
     "MODALITY",
     "MODEL",
     "OPERATION",
-    "OPERATION_INPUT_TOKENS",
-    "OPERATION_OUTPUT_TOKENS",
     "OUTPUT_MESSAGES",
     "OUTPUT_TOKENS",
     "PASSAGES",
@@ -129,8 +127,6 @@ USED_CACHE_READ: Final = "gen_ai.client.inference.usage.cache_read.input_tokens"
 USED_CACHE_WRITE: Final = "gen_ai.client.inference.usage.cache_write.input_tokens"
 USED_REASONING: Final = "gen_ai.client.inference.usage.reasoning.output_tokens"
 MODALITY: Final = "gen_ai.token.modality"
-OPERATION_INPUT_TOKENS: Final = "gen_ai.client.inference.operation.input_tokens"
-OPERATION_OUTPUT_TOKENS: Final = "gen_ai.client.inference.operation.output_tokens"
 EMBEDDINGS_DURATION: Final = "gen_ai.client.embeddings.duration"
 EMBEDDINGS_TOKENS: Final = "gen_ai.client.embeddings.operation.input_tokens"
 TOOL_DURATION: Final = "gen_ai.execute_tool.duration"

@@ -46,7 +46,7 @@ from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Update, Write
 from ..store.fence import BEGAN, begun_at
-from ..telemetry.spans import SPAN, Span, current, span
+from ..telemetry.spans import SPAN, Span, current
 from .approvals import RecordedApprovals, held_fields
 from .attachments import discard_attachments, store_attachments
 from .follow_ups import FollowUpJobs
@@ -253,7 +253,7 @@ class TurnRun:
     def _end(self, outcome: str, error: FirelaunchError | None) -> Done | Failed:
         """Settle the answer, and return its last event."""
         try:
-            with current(self._span), span("settle"):
+            with current(self._span):
                 done = self._settle(outcome, error)
         except Exception as failure:
             log.exception("request %s could not be settled: %s", self.send.request_id, self.reservation.report())
