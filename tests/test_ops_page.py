@@ -295,6 +295,11 @@ def test_a_plan_is_granted_and_without_the_functions_address_the_page_gives_the_
         page.click(".form button", "Grant the plan")
         page.click("#question-yes")
         page.until(".good", "has the plan pro")
+        page.click("#views a", "Jobs")
+        page.until("h2", "Dead jobs")
+        page.click("#views a", "People")
+        page.until("td", "plan.granted")
+        page("document.getElementById('changed-uid').value = \"o'dan!\"")
         page.click(".form button", "Remove and keep out")
         page.until("pre", f"$MEMBERSHIP_URL/apps/{APP}/members/o%27dan%21")
 

@@ -52,7 +52,7 @@ export function table(heads, rows) {
 
 /** The view of people: members with their roles, and what an admin may change. */
 export async function peopleView(app, ask, problem) {
-  const { items, next_cursor: more } = await read("/v1/ops/members?limit=50");
+  const [{ items, next_cursor: more }, audit] = await Promise.all([read("/v1/ops/members?limit=50"), read("/v1/ops/audit?limit=20")]);
   const told = make("div", { ariaLive: "polite" });
   return [
     make("h2", {}, "Members"),
@@ -62,7 +62,14 @@ export async function peopleView(app, ask, problem) {
     told,
     make("h2", {}, "Change a user"),
     userForm(app, ask, told, problem),
+    make("h2", {}, "Audit log"),
+    audit.items.length ? scrolled("Audit log", auditTable(audit.items)) : make("p", { className: "card empty" }, "Nothing was changed, and nothing read, yet."),
   ];
+}
+
+function auditTable(entries) {
+  const facts = (values) => Object.entries(values ?? {}).map(([name, value]) => `${name} ${value ?? "none"}`).join(", ") || "–";
+  return table(["When", "By", "What", "Whom", "Before", "After"], entries.map((each) => [when(each.at), each.by, each.what, each.whom ?? "–", facts(each.before), facts(each.after)]));
 }
 
 const membersNote = (app) =>
