@@ -147,6 +147,8 @@ def test_the_reconciliation_mends_and_reports(start: Start, shop: Shop) -> None:
         "differences": 2,
         "mended": 2,
         "failed": 0,
+        "payment_events": 0,
+        "payments_mended": 0,
     }
     assert {(shown["app_id"], shown["ours"], shown["stripes"]) for shown in report["shown"]} == {
         ("demo", None, "active"),
