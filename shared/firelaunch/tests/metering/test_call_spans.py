@@ -65,6 +65,7 @@ def test_the_spans_of_calls_are_those_of_the_records_whenever_and_however_the_ca
         records = [store.get(f"{ADA.calls()}/{name}") for name in store.ids(ADA.calls())]
         charged = Day.of(store.get(ADA.usage(metering.today()))).number("cost_micro_usd")
         store.close()
+    sink.close(30)
     costs = Counter(int(record.data["cost_micro_usd"]) for record in records if record is not None)
     traced = Counter(int(span.attributes[names.COST]) for span in spans)
     assert traced == costs

@@ -115,6 +115,19 @@ def test_while_nothing_is_taken_the_queue_keeps_the_newest_and_no_more(
     assert "990 spans were dropped" in caplog.text
 
 
+def test_a_span_that_is_dropped_is_counted_once_all_the_same(receiver: Receiver) -> None:
+    counted: list[str] = []
+    receiver.go.clear()
+    sink = Outbox(receiver.send, Sampler(), queue=10, batch=5, delay=ALWAYS, measure=lambda s: counted.append(s.name))
+    every = [str(number) for number in range(200)]
+    ended(sink, *every[:5])
+    assert receiver.called.wait(30)
+    ended(sink, *every[5:])
+    receiver.go.set()
+    sink.close(30)
+    assert sorted(counted) == sorted(every)
+
+
 def test_an_exporter_that_raises_is_a_line_in_the_log_and_the_next_batch_is_sent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
