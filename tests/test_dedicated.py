@@ -139,7 +139,7 @@ READS: dict[str, Callable[[Services], Any]] = {
     "count": lambda services: services.store.count(Query(f"apps/{OWN}/users/ada/chats")),
     "read": lambda services: services.store.read([CHAT], [Query(f"apps/{OWN}/users/ada/chats")])[1][0],
     "get in a transaction": lambda services: services.store.transaction(lambda found: found.get(CHAT)),
-    "delete all": lambda services: services.store.delete_tree(f"apps/{OWN}"),
+    "delete all of a user": lambda services: services.store.delete_tree(f"apps/{OWN}/users/ada"),
     "a database in the path": lambda services: services.store.get(f"{services.store.scope.root}/users/(default)"),
 }
 

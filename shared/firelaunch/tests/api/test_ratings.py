@@ -109,7 +109,7 @@ def test_members_and_other_apps_admins_get_no_ratings_and_nobody_rates_anothers_
     assert root.put(path, {"value": "up"}).status_code == 404
     assert shown(ada, path)["value"] == "down"
     assert ada.put(path.replace(message["id"], "nobody"), DOWN).status_code == 404
-    assert ada.put(path.replace(message["id"], message["id"][:-1] + "u"), DOWN).status_code == 400, "a user's message"
+    assert ada.put(path.replace(message["id"], message["id"][:-1] + "u"), DOWN).status_code == 409, "a user's message"
 
 
 @pytest.mark.parametrize(

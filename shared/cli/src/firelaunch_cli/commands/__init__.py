@@ -11,7 +11,7 @@ from firelaunch.errors import SettingsError
 __all__ = ["main"]
 
 _COMMANDS = {
-    "costs": ("costs", "Print what apps cost: by day, model, prompt, feature, user or app."),
+    "costs": ("costs", "Print what apps cost, and who or what caused it."),
     "data": ("data", "Export an app's documents to a file, and import them."),
     "demo": ("demo", "Make a demo app, start it and talk to it."),
     "deploy": ("deploy", "Deploy an app to Cloud Run."),

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from ..errors import Contention, InvalidCursor, TooLarge
+from ..errors import Conflict, Contention, InvalidCursor, TooLarge
 from ..metering.call_records import RECORD_DAYS
 from ..services.audit_log import tell
 from ..turns.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests, rating_counts
@@ -113,7 +113,7 @@ api = Routes("ratings", "chats", prefix="/v1", guests=True)
 
 @api.put(
     "/chats/<id>/messages/<message>/rating",
-    responses={200: RatingAnswer, **errors(*OF_A_CHAT, TooLarge, Contention)},
+    responses={200: RatingAnswer, **errors(*OF_A_CHAT, TooLarge, Conflict, Contention)},
     operation_id="rateAnswer",
     summary="Rate an answer",
     description="Replaces an earlier rating. The answer's message has it from then on, as does useChat's metadata.",
@@ -126,7 +126,7 @@ def put(path: MessagePath, body: RatingBody) -> dict[str, Any] | None:
 
 @api.delete(
     "/chats/<id>/messages/<message>/rating",
-    responses={204: None, **errors(*OF_A_CHAT, Contention)},
+    responses={204: None, **errors(*OF_A_CHAT, Conflict, Contention)},
     operation_id="unrateAnswer",
     summary="Take a rating back",
 )

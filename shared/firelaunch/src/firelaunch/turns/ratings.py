@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
 from ..chats.store import rating_view
-from ..errors import BadRequest, NotFound
+from ..errors import Conflict, NotFound
 from ..metering.call_records import calls_of_request
 from ..metering.contention import Retries
 from ..paging import Page, iso_time, page_after, page_cursor
@@ -57,7 +57,7 @@ def rate(
 
     Raises:
         NotFound: the user has no such message.
-        BadRequest: the message is no answer.
+        Conflict: the message is no answer.
         Contention: others kept changing the answer.
     """
 
@@ -66,7 +66,7 @@ def rate(
         if message is None:
             raise NotFound
         if message.data.get("role") != "assistant":
-            raise BadRequest("Only answers can be rated.")
+            raise Conflict("Only answers can be rated.")
         at = clock()
         stored = None if rating is None else {**asdict(rating), "rated_at": at}
         value = DELETE_FIELD if stored is None else stored
