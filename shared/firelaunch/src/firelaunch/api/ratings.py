@@ -53,8 +53,8 @@ class RatingAnswer(BaseModel):
     """A user's rating of an answer."""
 
     model_config = example(_RATING)
-    value: Verdict
-    reason: Reason | None
+    value: str = Field(description='"up" or "down".')
+    reason: str | None = Field(description="As it was given.")
     text: str
     rated_at: Time
 

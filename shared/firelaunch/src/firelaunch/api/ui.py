@@ -124,7 +124,7 @@ class UIPage(BaseModel):
 
     model_config = example({"id": "my-chat", "messages": [UI_QUESTION], "next_cursor": None})
     id: str
-    messages: list[dict[str, Any]] = Field(description="UI messages, for `messages` of useChat.")
+    messages: list[Any] = Field(description="UI messages, for `messages` of useChat.")
     next_cursor: str | None = Field(description="Leads to earlier messages.")
 
 
