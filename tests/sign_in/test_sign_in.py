@@ -84,6 +84,8 @@ def app_url(request: pytest.FixtureRequest, firestore_project: str, tmp_path: Pa
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+    assert services.jobs.backend is not None
+    services.jobs.backend.stop()
     services.store.close()
 
 

@@ -35,7 +35,7 @@ def google() -> Iterator[GoogleCloud]:
 
 @pytest.fixture
 def tools(google: GoogleCloud, tmp_path: Path) -> Tools:
-    return Tools({"PATH": os.environ["PATH"], **google.environ(tmp_path / "home")}, print)
+    return Tools({"PATH": os.environ["PATH"], **google.environ(tmp_path / "home")}, print, patient=False)
 
 
 def found(tools: Tools, steps: Sequence[Step] = ()) -> dict[str, Finding]:
