@@ -13,7 +13,7 @@ from .programs import ROOT
 
 
 def main(each: int) -> int:
-    """Compare ``each`` programs and ``each`` changed files."""
+    """Compare ``each`` programs, changed files and regular expressions."""
     began = time.monotonic()
     try:
         with Emulator.start() as emulator:
@@ -23,7 +23,7 @@ def main(each: int) -> int:
         return 2
     counts = comparison.counts
     report = {
-        "programs": counts["generated"] + counts["mutated"],
+        "programs": counts["generated"] + counts["mutated"] + counts["patterns"],
         **counts,
         "disagreements_parse": len(comparison.disagreements),
         "seconds": round(time.monotonic() - began, 1),

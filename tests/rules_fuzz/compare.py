@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rules_tester.parser import parse
 from rules_tester.tokens import RulesSyntaxError
 
-from .programs import PROGRAMS, changed_files
+from .programs import PATTERNS, PROGRAMS, changed_files
 
 
 @dataclass
@@ -44,9 +44,9 @@ def disagreement(emulator: Emulator, project: str, source: str) -> tuple[bool, d
 
 
 def compare(emulator: Emulator, project: str, each: int) -> Comparison:
-    """Compare the two on ``each`` programs and as many changed files."""
+    """Compare the two on ``each`` programs, as many changed files, and as many regular expressions."""
     comparison = Comparison()
-    for kind, texts in {"generated": PROGRAMS, "mutated": changed_files()}.items():
+    for kind, texts in {"generated": PROGRAMS, "mutated": changed_files(), "patterns": PATTERNS}.items():
         _compare(emulator, project, kind, texts, each, comparison)
     return comparison
 

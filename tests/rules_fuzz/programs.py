@@ -253,6 +253,26 @@ PROGRAMS = _spaced(
 )
 """Rules files by the language's grammar, with leaves that may be wrong."""
 
+_PATTERN = st.lists(
+    st.sampled_from(
+        [*"ab01()[]{}*+?^$|.,-:\\", "\\d", "\\p{L}", "[:alpha:]", "(?:", "(?i)", "{2}", "{2,3}", "\\Q", "\\E", "[^"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+def _matching(pattern: str) -> str:
+    literal = pattern.replace("\\", "\\\\")
+    return (
+        "rules_version = '2';\nservice cloud.firestore { match /databases/{database}/documents { match /a/{b} { "
+        f"allow read: if b.matches('{literal}'); }} }} }}"
+    )
+
+
+PATTERNS = _PATTERN.map(_matching)
+"""Rules with a regular expression that may be wrong."""
+
 FILES = tuple(
     path.read_text(encoding="utf-8")
     for path in sorted(

@@ -36,7 +36,14 @@ def functions(text: str) -> str:
 SERVICE = "service cloud.firestore { match /a/{b} { allow read; } }"
 STORAGE = "service firebase.storage { match /b/{c}/o { match /{p=**} { allow read; } } }"
 
+PATTERNS = [
+    "[0)9]", "[a(b)c]", "[)(]", "[(]a[)]", "{{4}", "a{*", "{b{2}", "{,4}", "a{,2}*", "[[:foo:]]", "[[:alpha:]-z]", "[[:alpha]]",
+    "[[:alpha]]:]", r"\\p{Foo}", r"\\p{Greek}", r"\\pX", r"\\p{L", "(?P<1>a)", "(?<a>b)(?P<a>c)", "(?)a", "a(?i)*", "(?i)*", "(?ix)a",
+    r"\\Q[", r"\\Q(\\E", r"a\\Q\\E*", r"[\\Q]\\E]", r"\\x{110000}", r"[a-\\x{7a}]", r"[\\b]", r"[\\1]", r"\\1", r"\\12", "[*+]", "a*+", "^(?i)?",
+]  # fmt: skip
 CONDITIONS = [
+    *(f"a.matches('{pattern}')" for pattern in PATTERNS),
+    *(f"a.{name}{rest}" for name in ("match", "in", "null", "get") for rest in ("", "()", ".b()", "['c']")),
     "true", "1", "1.", ".5", "1e3", "01", "0x1F", "1..2", "1.b", "1 .b", "9223372036854775808", "-9223372036854775808",
     "-(9223372036854775808)", "a - 9223372036854775808", "--1", "- -a", "a - -b", "a--b", "+a", "-!a", "!-a", "!!a",
     "'a'", '"a"', "'a\nb'", "'\\q'", "'\\''", "'\\u1234'", "'\\u12'", "'\\x41'", "'\\012'", "'\\777'", "'\t'", "'\x08'",

@@ -295,7 +295,7 @@ class _Parser:
         name = self._next()
         if name.kind not in {"name", "keyword"} or name.text in _NOT_MEMBERS:
             raise RulesSyntaxError(name.start, "the name of a field or a method follows a dot")
-        if self._take("("):
+        if name.kind == "name" and self._take("("):  # a keyword may name a field, and no method
             arguments, end = self._listed(")", self._expression)
             return self._applied("method", left, end, name.text, arguments, name)
         return self._applied("member", left, name.end, name.text, (), name)
