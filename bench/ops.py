@@ -1,4 +1,4 @@
-"""What admins' views of an app's costs read, once the app has had very many requests: documents, and time.
+"""Measure what admins' views of an app's costs read, once the app has had very many requests: documents, and time.
 
 A month of requests is stored as settlements store them: a record of each request and of its call, and the sums of each
 hour. The views are asked for over the API, right after midnight and late in the day.
@@ -72,7 +72,7 @@ PAGE = {
         *_BESIDE,
     ),
 }
-"""What the overview of the page `/ops` asks for, as its ``figures.js`` does."""
+"""The requests that the overview of the page `/ops` makes, as its ``figures.js`` does."""
 
 
 class OpsStore(CountingStore):

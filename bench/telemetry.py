@@ -1,4 +1,4 @@
-"""What telemetry costs: CPU at many streams with and without it, and whether the spans' costs are the ledger's.
+"""Measure telemetry: CPU at many streams with and without it, and whether the spans' costs are the ledger's.
 
 Two servers share a core, one with telemetry and one without, as in ``bench/relay.py``. They are asked by turns; the
 ratio is the median of those of neighbours, as the machine drifts. With telemetry each trace is sampled, and spans

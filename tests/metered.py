@@ -93,11 +93,11 @@ class Metered:
         return later[0].data["due_at"] if later else None
 
     def counted(self, uid: str) -> int:
-        """What Stripe's meter has of a user."""
+        """The usage of a user in Stripe's meter."""
         return self.stripe.account.meters.total("ai_usage", self.customers[uid])
 
     def cost(self, uid: str) -> int:
-        """What the user's days say."""
+        """The costs in the user's days."""
         store, user = self.services.store, Scope("demo", uid)
         days = store.get_many([user.usage(day) for day in store.ids(f"{user.root}/usage")])
         return sum(Day.of(day).number("cost_micro_usd") for day in days)

@@ -66,7 +66,7 @@ class Shop:
         return made
 
     def credit(self, uid: str = "ada", app: str = "demo") -> tuple[int, int]:
-        """What a user has, and what they owe."""
+        """The credit of a user, and their debt."""
         balance = Balance.of(self.store.get(Scope(app, uid).root))
         return balance.micro_usd, balance.owed
 

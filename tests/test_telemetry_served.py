@@ -1,4 +1,4 @@
-"""What a served app tells a collector: one trace for all that a request causes, and nothing if nobody asked."""
+"""The telemetry of a served app: one trace for all that a request causes, and nothing if nobody asked."""
 
 from __future__ import annotations
 

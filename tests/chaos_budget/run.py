@@ -65,7 +65,7 @@ class Load:
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. Money in micro-dollars, or percents of the ceiling.
+    """The outcome of a run. Money in micro-dollars, or percents of the ceiling.
 
     ``overrun`` is what was charged beyond the ceiling by the model server's books, or used beyond it by the pool's.
     ``unused`` is what the server had not charged yet when the first request was refused. ``difference`` is between what

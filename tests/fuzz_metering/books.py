@@ -35,7 +35,7 @@ class Attempt:
     owed: int = 0
     calls: int = 0
     models: dict[str, int] = field(default_factory=dict)
-    """What is owed by model."""
+    """The costs owed, by model."""
 
     def enter(self, model: str, charged: int, owed: int) -> None:
         """Enter a call."""

@@ -78,7 +78,7 @@ _WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so
 
 @dataclass
 class Report:
-    """What came of it. Money in micro-dollars.
+    """The outcome of a run. Money in micro-dollars.
 
     ``difference`` is between what was settled and what was owed: what the server charged, or a bound where it did not
     say. ``beyond`` is what those bounds were above what it charged. ``killed`` are turns whose process died before it

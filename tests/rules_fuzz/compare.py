@@ -16,7 +16,7 @@ from .programs import PATTERNS, PROGRAMS, changed_files
 
 @dataclass
 class Comparison:
-    """What was compared, and the texts of which the two said different things."""
+    """The texts that were compared, and those of which the two said different things."""
 
     counts: Counter[str] = field(default_factory=Counter)
     disagreements: list[dict[str, str]] = field(default_factory=list)

@@ -181,7 +181,7 @@ def bracketed(source: str, node: Expression) -> str:
     ],
 )
 def test_operators_bind_as_in_the_compiler(text: str, means: str) -> None:
-    """What binds to what was read from the expression tree that the emulator reports."""
+    """The operators' binding, as read from the expression tree that the emulator reports."""
     assert tree(text) == means
 
 

@@ -1,4 +1,4 @@
-"""What an app's admins see of its costs: at once, in few reads, and of no other app."""
+"""The costs that an app's admins see: at once, in few reads, and of no other app."""
 
 from __future__ import annotations
 

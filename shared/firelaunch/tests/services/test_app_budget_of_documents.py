@@ -1,4 +1,4 @@
-"""What embeds comes out of the app's own budget: users' documents and searches, the library, and re-embeddings."""
+"""Embedding comes out of the app's own budget: users' documents and searches, the library, and re-embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is encoded is what OpenTelemetry's own classes read."""
+"""OpenTelemetry's own classes read the spans that were encoded."""
 
 from __future__ import annotations
 

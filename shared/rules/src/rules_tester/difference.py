@@ -29,7 +29,7 @@ _ROOT = ("databases", "*", "documents")
 
 _BRACKETED = ("binary", "choice", "is")
 _PLACE = re.compile(r"\{(\d+)\}")
-"""How a condition names what the wildcard at a place of the path matched."""
+"""The name in a condition of the segment that a wildcard of the path matched."""
 
 _Names = Mapping[str, str]
 _Scope = tuple[Mapping[str, Function], Mapping[str, str]]
@@ -40,7 +40,7 @@ _Conditions = frozenset[str]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Right:
-    """What some may do: methods on the documents of a path, if all conditions hold.
+    """A right: methods on the documents of a path, if all conditions hold.
 
     ``path`` has "*" for a segment of any name, and "**" for any number of segments.
     """
@@ -81,7 +81,7 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class RulesDifference:
-    """What changes: the rights that the new rules give and the old ones did not, and the other way round."""
+    """The changes: the rights that the new rules give and the old ones did not, and the other way round."""
 
     opens: tuple[Right, ...]
     closes: tuple[Right, ...]

@@ -44,7 +44,7 @@ while kill -0 "$owner" && kill -0 "$child"; do sleep 1 & wait $!; done 2>/dev/nu
 kill -9 "$child" 2>/dev/null
 """
 _SDK = (Path("/usr/lib/google-cloud-sdk"),)
-"""Where packages of the Google Cloud CLI put it."""
+"""The places in which packages of the Google Cloud CLI put it."""
 _START_SECONDS = 60.0
 _SECONDS = 60.0
 _VERSION = re.compile(r"\d+")

@@ -31,7 +31,7 @@ _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
 @dataclass
 class Coverage:
-    """What the emulator told of expressions: the places of those that it runs, and of them with a value, or a boolean.
+    """The emulator's report on expressions: the places of those that it runs, and of them with a value, or a boolean.
 
     Its report leaves out most literals, and a place in it ends before closing brackets.
     """

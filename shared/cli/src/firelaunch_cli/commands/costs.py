@@ -56,7 +56,7 @@ class Period:
 
     @property
     def is_day(self) -> bool:
-        """Whether it is a day."""
+        """Return whether the period is a day."""
         return len(self.name) > len("yyyy-mm")
 
     @property

@@ -452,7 +452,7 @@ def keeps_documents(settings: Settings) -> bool:
 
 
 def sells_plans(settings: Settings) -> bool:
-    """Whether an app sells plans or credit at Stripe."""
+    """Return whether an app sells plans or credit at Stripe."""
     return bool(settings.billing.top_ups) or any(plan.stripe_price for plan in settings.plans.values())
 
 

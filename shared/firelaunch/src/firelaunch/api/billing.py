@@ -32,7 +32,7 @@ __all__ = ["api"]
 
 
 class CheckoutBody(Body):
-    """What to pay for: a plan or a top-up."""
+    """The plan or top-up to pay for."""
 
     model_config = example({"plan": "pro"})
     plan: str | None = Field(
@@ -102,7 +102,7 @@ class Credit(BaseModel):
 
 
 class BillingView(BaseModel):
-    """What a user has, and what they pay."""
+    """A user's plan, and their subscriptions."""
 
     model_config = example(_BILLING)
     plan: str
@@ -159,10 +159,10 @@ api = Routes("billing", "billing", prefix="/v1")
     "/billing",
     responses={200: BillingView, **errors()},
     operation_id="getBilling",
-    summary="What do I pay for?",
+    summary="Show the caller's plan and subscriptions",
 )
 def billing() -> dict[str, Any]:
-    """What do I pay for?"""
+    """Show the caller's plan and subscriptions."""
     user, entitlements = services().store.get(caller().scope.root), services().checkout.entitlements
     has = entitlements.of(user)
     own = {} if user is None else subscriptions_of(user.data)

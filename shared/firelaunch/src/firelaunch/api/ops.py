@@ -202,10 +202,10 @@ api = Routes("ops", "ops", prefix="/v1")
     "/ops/budget",
     responses={200: OpsBudget, **errors()},
     operation_id="getAppBudget",
-    summary="How much of the app's budget is used? (admins)",
+    summary="Show how much of the app's budget is used (admins)",
 )
 def budget() -> dict[str, Any]:
-    """How much of the app's budget is used? (admins)."""
+    """Show how much of the app's budget is used (admins)."""
     admins_only()
     metering = services().metering
     shown: dict[str, Any] = dict.fromkeys(POTS)

@@ -28,7 +28,7 @@ _LATEST = (Order("updated_at", descending=True),)
 
 
 class OpsApp(BaseModel):
-    """What the page has to know about the app."""
+    """The facts about the app that the page shows."""
 
     model_config = example(
         {
@@ -79,10 +79,10 @@ api = Routes("ops_app", "ops", prefix="/v1")
     "/ops/app",
     responses={200: OpsApp, **errors()},
     operation_id="getOpsApp",
-    summary="What the page for admins has to know about the app (admins)",
+    summary="Show the page the facts about the app (admins)",
 )
 def about() -> dict[str, Any]:
-    """What the page for admins has to know about the app (admins)."""
+    """Show the page the facts about the app (admins)."""
     admins_only()
     settings = services().settings
     return {

@@ -27,7 +27,7 @@ _ENTRY: dict[str, Any] = {
 
 
 class AuditQuery(PageQuery):
-    """Which entries."""
+    """The filter and the page of entries."""
 
     whom: str | None = Field(default=None, max_length=128, description="Only those that concern this user.")
 

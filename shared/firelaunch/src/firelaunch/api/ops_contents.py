@@ -48,7 +48,7 @@ class CitedPassage(BaseModel):
 
 
 class OpsContents(BaseModel):
-    """What was said in a request."""
+    """The texts of a request."""
 
     model_config = example(_SAID)
     request_id: str

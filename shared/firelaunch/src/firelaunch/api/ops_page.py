@@ -56,10 +56,10 @@ def page() -> Response:
     "/ops/<name>",
     responses={200: text_content("text/css", "text/javascript"), **errors_of_anyone(NotFound)},
     operation_id="getOpsAsset",
-    summary="What the page for the app's admins consists of",
+    summary="Serve a file of the page for the app's admins",
 )
 def asset(path: OpsAsset) -> Response:
-    """What the page for the app's admins consists of."""
+    """Serve a file of the page for the app's admins."""
     return asset_response(path.name, _ASSETS)
 
 

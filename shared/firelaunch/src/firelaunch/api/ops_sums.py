@@ -37,7 +37,7 @@ Moment = Annotated[datetime, AfterValidator(_plausible)]
 
 
 class RangeQuery(BaseModel):
-    """Which time. Whole hours count, and whole days where there are more than 48 hours."""
+    """The range of time. Whole hours count, and whole days where there are more than 48 hours."""
 
     model_config = ConfigDict(extra="forbid")
     start: Moment | None = Field(default=None, alias="from", description="A time or a day (UTC); else a day before.")
@@ -59,7 +59,7 @@ class RangeQuery(BaseModel):
 
 
 class SumsQuery(RangeQuery):
-    """Which time, and in which steps."""
+    """The range of time, and its steps."""
 
     step: Literal["hour", "day"] = Field(default="hour", description="What each point stands for.")
     before: Moment | None = Field(
@@ -77,7 +77,7 @@ class Quantiles(BaseModel):
 
 
 class CallFigures(BaseModel):
-    """What model calls used."""
+    """The figures of model calls."""
 
     calls: int
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
@@ -92,7 +92,7 @@ class CallFigures(BaseModel):
 
 
 class RequestFigures(BaseModel):
-    """How requests went."""
+    """The figures of requests."""
 
     requests: int
     counted: int = Field(description="Those that count toward the requests of a plan.")
@@ -198,7 +198,7 @@ _SUMS = {
 
 
 class RangeSums(BaseModel):
-    """What a range of time cost, and how long it took. docs/metering.md says what each figure means."""
+    """The costs and times of a range. docs/metering.md says what each figure means."""
 
     model_config = example(_SUMS)
     start: Time
@@ -214,7 +214,7 @@ class RangeSums(BaseModel):
 
 
 class OpsSums(RangeSums):
-    """What a range of time cost, and how long it took."""
+    """The costs and times of a range."""
 
     model_config = example({**_SUMS, "before": None})
     before: RangeSums | None = Field(
@@ -246,7 +246,7 @@ _USER = {
 
 
 class OpsUser(BaseModel):
-    """What one user used."""
+    """The figures of one user."""
 
     model_config = example(_USER)
     uid: str
@@ -267,7 +267,7 @@ class OpsUsers(BaseModel):
 
 
 class RequestsQuery(RangeQuery):
-    """Which requests."""
+    """The order and the range of requests."""
 
     order: Ranking = Field(default="latest", description='"failed" lists those that failed, latest first.')
     limit: int = Field(default=20, ge=1, le=100, description="Requests at most.")
@@ -350,10 +350,10 @@ api = Routes("ops_sums", "ops", prefix="/v1")
     "/ops/sums",
     responses={200: OpsSums, **errors(BadRequest)},
     operation_id="getSums",
-    summary="What does it cost, and how long does it take? (admins)",
+    summary="Show costs and times of a range (admins)",
 )
 def sums(query: SumsQuery) -> dict[str, Any]:
-    """What does it cost, and how long does it take? (admins)."""
+    """Show costs and times of a range (admins)."""
     admins_only()
     own = services()
     now = own.clock().astimezone(UTC)

@@ -35,7 +35,7 @@ _RATED = {
 
 
 class RatingBody(Body):
-    """What the user thinks of the answer."""
+    """A rating of an answer, with its reason."""
 
     model_config = example({"value": "down", "reason": "incorrect", "text": _RATING["text"]})
     value: Verdict
@@ -66,7 +66,7 @@ class MessagePath(Path):
 
 
 class RatingsQuery(PageQuery):
-    """Which ratings."""
+    """The filter and the page of ratings."""
 
     rating: Verdict | None = Field(default=None, description="These alone.")
     start: Moment | None = Field(

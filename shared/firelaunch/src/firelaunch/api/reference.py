@@ -63,7 +63,7 @@ _KEPT_SECONDS = 3600
 
 
 class DocumentQuery(BaseModel):
-    """How much of the document."""
+    """The parts of the document."""
 
     admins: bool = Field(default=False, description="Describe the routes of admins, `/v1/ops`, too.")
 

@@ -188,7 +188,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a checkout sells.
+    """The goods of a checkout.
 
     Attributes:
         price: the id of its price in Stripe; empty if only usage is paid for.

@@ -79,7 +79,7 @@ class Entitlements:
 
     @property
     def default_plan(self) -> Entitlement:
-        """What users have who have nothing else."""
+        """The entitlement of users who have no other."""
         return Entitlement(self.default, self.plans[self.default], "default")
 
     def _paid(self, data: Mapping[str, Any]) -> Iterator[str]:

@@ -32,7 +32,7 @@ _HEADER_CHARACTERS = 8192
 _ROLE = re.compile(r"[a-z0-9_-]{1,32}")
 
 VISITOR: Final = "visitor~"
-"""How the ids begin under which callers of public routes are counted. No token's user may have such an id."""
+"""The beginning of the ids under which callers of public routes are counted. No token's user may have such an id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class Attachment:
 
     @property
     def kind(self) -> Kind:
-        """What it is: an image, a PDF, a recording or a text."""
+        """The kind: an image, a PDF, a recording or a text."""
         return KINDS.get(self.media_type, "image")
 
     @property
@@ -126,7 +126,7 @@ OWN_TABLE: Final[tuple[tuple[str, re.Pattern[str], frozenset[Kind]], ...]] = (
     ("claude", re.compile(r""), frozenset({"image", "pdf"})),
     ("offline", re.compile(r""), frozenset({"image", "pdf", "audio"})),
 )
-"""What a provider's models take, by the beginnings of their names; the first row that fits counts."""
+"""The kinds of files that models take, by provider and the beginning of their names. The first row that fits counts."""
 
 
 def takes_of(

@@ -108,7 +108,7 @@ class _Slice:
 
 @dataclass(frozen=True, slots=True)
 class _Want:
-    """What a request needs: ``dear`` micro-dollars for the usual model, or ``cheap`` ones for the cheap one."""
+    """The need of a request: ``dear`` micro-dollars for the usual model, or ``cheap`` ones for the cheap one."""
 
     id: str
     day: str
@@ -128,7 +128,7 @@ class _Dry(Exception):
 
 @dataclass(slots=True)
 class Draw:
-    """What one request holds of its process's slice, and what it has spent of it.
+    """The part of its process's slice that one request holds, and the part that it has spent.
 
     Attributes:
         cheap: whether the ceiling is near, so that the cheap model answers.

@@ -17,7 +17,7 @@ from ..store.base import SERVER_TIME, Create, Document, Update, Write
 __all__ = ["POTS", "WARN_AT", "LeasedSlice", "Pool", "Pot", "ceilings_of", "resets_at"]
 
 Pot = Literal["day", "month", "guests"]
-"""What has a ceiling of its own: the app's day, the app's month, and the guests' day."""
+"""The parts of the budget with a ceiling of their own: the app's day, the app's month, and the guests' day."""
 
 POTS: Final[tuple[Pot, ...]] = ("day", "month", "guests")
 

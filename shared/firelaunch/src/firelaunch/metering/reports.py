@@ -1,4 +1,4 @@
-"""What is reported to a meter in Stripe about a request, and the port to the outbox that takes it.
+"""The report of a request to a meter in Stripe, and the port to the outbox that takes it.
 
 The commit that settles a request stores the job that reports it, so no report is lost.
 """
@@ -21,7 +21,7 @@ METER: Final = "meter"
 
 
 class MeterUsage(BaseModel):
-    """What a customer used.
+    """The usage of a customer.
 
     Attributes:
         meter: the meter's event name.

@@ -53,7 +53,7 @@ Counter = Literal["requests", "uploads"]
 
 _EXTEND_ATTEMPTS = 8
 _COMMIT_MARGIN = timedelta(seconds=15)
-"""How long before its reservation expires a request must settle to be paid from credit: as long as a commit may take.
+"""The time before its reservation expires until which a request can be paid from credit: as long as a commit may take.
 What expired may be spent by others, so a later payment could take the credit below zero."""
 _MOST_RECORDS = 400
 """The most calls whose records wait for the settlement, which has to fit into one commit."""

@@ -20,7 +20,7 @@ from .sums import Tree, add_call, add_request, added, hour_write, sum_paths, use
 __all__ = ["PAID", "folded_fields", "is_final", "recount", "repair_user"]
 
 PAID: Final = ("cost_micro_usd", "input_tokens", "cached_input_tokens", "output_tokens")
-"""What a user's day and the sums of users both hold."""
+"""The figures that a user's day and the sums of users both hold."""
 
 _PAGE = 200
 _TRIES = 4
@@ -28,7 +28,7 @@ _MOST_CELLS = 1_000
 """Cells of calls in the document of a day; all others are one. They stay below 400 kB."""
 
 _LATE = timedelta(minutes=15)
-"""How much later than its reservation allows a settlement may come, as after several tries."""
+"""The time after its reservation's end for which a settlement may come, as after several tries."""
 
 
 def is_final(hour: str, now: datetime, reservation_seconds: float) -> bool:

@@ -49,10 +49,10 @@ SHARDS: Final = 4
 """The documents of one hour."""
 
 CALL_PARTS: Final = ("model", "prompt", "plan", "purpose", "end")
-"""What the names of the cells of calls are made of."""
+"""The parts of the names of the cells of calls."""
 
 REQUEST_PARTS: Final = ("kind", "plan", "end")
-"""What the names of the cells of requests are made of."""
+"""The parts of the names of the cells of requests."""
 
 MEASURES: Final = ("total", "first_token", "admission", "retrieval", "model", "tools", "store")
 """The times of a request that are kept in histograms."""

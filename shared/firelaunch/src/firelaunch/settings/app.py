@@ -484,7 +484,7 @@ class Settings(_Section):
 
     @property
     def telemetry_options(self) -> Options | None:
-        """What telemetry this process sends, and where; None for none. On a laptop, variables alone decide.
+        """The telemetry that this process sends, and its receiver; None for none. On a laptop, variables alone decide.
 
         Raises:
             SettingsError: a variable of OpenTelemetry's has a value that doesn't work here.

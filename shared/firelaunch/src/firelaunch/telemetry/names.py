@@ -133,10 +133,10 @@ TOOL_DURATION: Final = "gen_ai.execute_tool.duration"
 
 # Our own.
 COST: Final = "firelaunch.cost.micro_usd"
-"""What the ledger has for the call, in micro-dollars."""
+"""The call's cost in the ledger, in micro-dollars."""
 
 COST_DOLLARS: Final = "gen_ai.usage.cost"
-"""The same in dollars. No convention has it; Langfuse reads it (https://langfuse.com/integrations/native/opentelemetry)."""
+"""The call's cost in dollars. No convention has it; Langfuse reads it (https://langfuse.com/integrations/native/opentelemetry)."""
 
 SPENT: Final = "firelaunch.cost"
 """Counter of micro-dollars."""

@@ -52,7 +52,7 @@ class Sampler:
 
 @dataclass(frozen=True, slots=True)
 class OtlpConnection:
-    """How traces are sent.
+    """The options for sending traces.
 
     Attributes:
         endpoint: the whole address.
@@ -71,7 +71,7 @@ class OtlpConnection:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is sent, and where.
+    """The telemetry to send, and its receiver.
 
     Attributes:
         metrics_endpoint: the whole address for OTLP.

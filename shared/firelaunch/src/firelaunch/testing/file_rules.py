@@ -1,4 +1,4 @@
-"""What providers check of the files in a request, for the fakes. It shares no code with what sends them."""
+"""The checks that providers make of the files in a request, for the fakes. It shares no code with what sends them."""
 
 from __future__ import annotations
 

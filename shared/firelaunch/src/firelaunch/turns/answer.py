@@ -86,7 +86,7 @@ class Replay:
 
 @dataclass(slots=True)
 class ToolTime:
-    """How long an answer waited for tools: the seconds in which at least one ran."""
+    """The time in which an answer waited for tools: the seconds in which at least one ran."""
 
     seconds: float = 0.0
     _running: set[str] = field(default_factory=set)

@@ -78,7 +78,7 @@ _WHO_TAKES: Final[dict[Kind, str]] = {
 _NAMES: Final[dict[Kind, str]] = {"image": "images", "pdf": "PDFs", "audio": "recordings", "text": "texts"}
 
 AttachmentReference = Mapping[str, Any]
-"""What a message keeps of a file: ``id``, ``media_type``, ``bytes``, ``name``, ``tokens`` and ``pages``."""
+"""The fields that a message keeps of a file: ``id``, ``media_type``, ``bytes``, ``name``, ``tokens`` and ``pages``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def check_taken(gateway: Gateway, kinds: Collection[Kind]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """What is there to read the files of a message.
+    """The means to read the files of a message.
 
     Args:
         files: the user's.
@@ -309,7 +309,7 @@ def load_attachments(
 
 
 class _Left:
-    """What a prompt can still take of files."""
+    """The room that a prompt still has for files."""
 
     def __init__(self) -> None:
         self._files, self._bytes = _SHOWN, _SHOWN_BYTES

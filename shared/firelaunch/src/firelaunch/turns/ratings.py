@@ -38,7 +38,7 @@ _LATEST = (Order("rated_at", descending=True),)
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What a user thinks of an answer, and why."""
+    """A user's rating of an answer, with its reason."""
 
     value: Verdict
     reason: Reason | None = None

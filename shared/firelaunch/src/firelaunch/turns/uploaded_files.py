@@ -19,7 +19,7 @@ from ..errors import NotFound, TooManyUploads
 __all__ = ["UploadedFiles", "is_upload_id"]
 
 _KEPT: Final = timedelta(days=1)
-"""How long an upload can be sent. A message that is sent again needs it, too."""
+"""The time for which an upload can be sent. A message that is sent again needs it, too."""
 
 _MOST: Final = 50
 """Uploads of a user at a time."""

@@ -1,4 +1,4 @@
-"""What a guest has becomes an account's, once, whatever breaks off and whoever else is at it."""
+"""The data of a guest becomes an account's, once, whatever breaks off and whoever else is at it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def texts(one: User) -> Counter[str]:
 
 
 def belongings(site: Site, one: User, user: Scope) -> dict[str, Any]:
-    """What a user has, by what they see of it."""
+    """The data of a user, as the user sees it."""
     services = site.services
     files = services.files.within(user)
     return {

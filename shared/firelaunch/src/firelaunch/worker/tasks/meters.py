@@ -18,7 +18,7 @@ from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 __all__ = ["meter_handlers"]
 
 _RESEND: Final = timedelta(hours=23)
-"""How long after it was sent first an event may be sent again: an hour less than Stripe remembers it."""
+"""The time after its first send in which an event may be sent again: an hour less than Stripe remembers it."""
 
 _TOO_OLD: Final = timedelta(days=34)
 """The age up to which an event is sent: a day less than Stripe takes it."""

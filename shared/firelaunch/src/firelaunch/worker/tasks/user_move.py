@@ -44,7 +44,7 @@ _OTHERWISE = frozenset({"usage", "chats", "kept_files", "documents", "memory", "
 """The collections below a user that move in ways of their own, or, as devices and credit, not at all."""
 
 _LEFT: Final = frozenset({"device_owners", "sources"})
-"""What is kept elsewhere and made anew with what it belongs to."""
+"""The collections that are made anew with the documents they belong to."""
 
 _MOVED_TO = "moved_to"
 """The field of a chat that says under which id its messages move."""
