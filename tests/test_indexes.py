@@ -55,7 +55,7 @@ WRITERS_OF_EXPIRY = {
     "metering/sums.py",
     "metering/ceiling.py",
     "membership/invites.py",
-    "jobs/jobs.py",
+    "jobs/queue.py",
     "turns/batch.py",
     "billing/webhooks.py",
     "worker/tasks/erase.py",

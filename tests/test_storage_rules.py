@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from firelaunch.rag.files import CLIENTS_FOLDERS
-from firelaunch.store.kept import kept
+from firelaunch.store.reserved_paths import kept
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from rules_tester.client import Operation, RestClient
 from support import ROOT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from firelaunch.store.kept import kept
+from firelaunch.store.reserved_paths import kept
 from firelaunch_cli.rules.compose import CompositionRefused, compose
 from firelaunch_cli.rules.fragment import Fragment
 

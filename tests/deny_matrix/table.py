@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from firelaunch.store.kept import SAMPLE, built
+from firelaunch.store.reserved_paths import SAMPLE, built
 
 __all__ = ["ALLOWED", "MODEL", "OWN", "UNNAMED", "Right", "allows", "role_in"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from firelaunch.store.kept import built, kept
+from firelaunch.store.reserved_paths import built, kept
 from firelaunch.testing.emulator import Emulator
 from firelaunch_cli.rules import fragment
 from support import ROOT

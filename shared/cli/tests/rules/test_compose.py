@@ -10,7 +10,7 @@ from typing import Any
 import firelaunch
 import pytest
 from firelaunch.scope import Scope, check_id
-from firelaunch.store.kept import built, kept
+from firelaunch.store.reserved_paths import built, kept
 from firelaunch.testing.emulator import Emulator, unsigned_token
 from firelaunch_cli.rules.compose import Composed, CompositionRefused, compile_problems, compose
 from firelaunch_cli.rules.fragment import Fragment

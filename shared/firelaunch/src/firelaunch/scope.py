@@ -2,10 +2,9 @@
 
 A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. The
 paths that a ``Scope`` can build, apart from those of :meth:`Scope.records`, are also those that an app's own rules and
-collections may not use (:mod:`firelaunch.store.kept`), so a method that is added here is protected too. Paths are plain
-strings
-("apps/demo/users/ada/chats/c1") that only this module builds. :class:`firelaunch.store.scoped.ScopedStore` checks them
-again on their way to the database.
+collections may not use (:mod:`firelaunch.store.reserved_paths`), so a method that is added here is protected too. Paths
+are plain strings ("apps/demo/users/ada/chats/c1") that only this module builds.
+:class:`firelaunch.store.scoped.ScopedStore` checks them again on their way to the database.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ from firelaunch.billing.credit import grant_writes, payment_writes
 from firelaunch.billing.entitlements import Entitlements
 from firelaunch.errors import CreditExceeded, Forbidden, PreconditionFailed
 from firelaunch.llm.types import FinishedCall, TokenCounts
-from firelaunch.metering.admit import admit
-from firelaunch.metering.contention import Retries
 from firelaunch.metering.reservations import Day, Metering, Quote, Reservation
+from firelaunch.metering.retries import Retries, admit
 from firelaunch.scope import Scope
 from firelaunch.settings.plans import Plan
 from firelaunch.store.base import Set

@@ -18,7 +18,7 @@ from firelaunch.api.base import app_services, caller_services, file_response
 from firelaunch.api.routes import Routes
 from firelaunch.documents.kept_files import KeptFiles, KeptFileTraces
 from firelaunch.errors import BadRequest, Conflict, Fenced, InvalidId, NotFound, ScopeViolation, TooLarge
-from firelaunch.metering.contention import Retries
+from firelaunch.metering.retries import Retries
 from firelaunch.rag.cloud_files import CloudFiles
 from firelaunch.rag.files import Files, LocalFiles, ScopedFiles
 from firelaunch.scope import Scope

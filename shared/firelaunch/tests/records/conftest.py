@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.metering.contention import Retries
+from firelaunch.metering.retries import Retries
 from firelaunch.records.data import Data
 from firelaunch.scope import Scope
 from firelaunch.store.base import DocumentStore

@@ -11,7 +11,7 @@ from firelaunch import Collection, Record
 from firelaunch.errors import SettingsError
 from firelaunch.records.collection import check_collections, composite_indexes
 from firelaunch.scope import Scope
-from firelaunch.store.kept import built, kept_names
+from firelaunch.store.reserved_paths import built, kept_names
 from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from firelaunch import Collection, Record
 from firelaunch.errors import FirelaunchError, InvalidCursor
-from firelaunch.metering.contention import Retries
+from firelaunch.metering.retries import Retries
 from firelaunch.records.data import Data
 from firelaunch.records.records import Records
 from firelaunch.scope import Scope

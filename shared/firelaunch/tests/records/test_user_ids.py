@@ -21,9 +21,9 @@ from firelaunch.store.fence import UserField, begun_at
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.testing.apps import sign_in
 from firelaunch.worker.tasks import erase as erase_module
-from firelaunch.worker.tasks import kept as kept_module
+from firelaunch.worker.tasks import user_data as kept_module
 from firelaunch.worker.tasks.erase import erasure_of
-from firelaunch.worker.tasks.kept import KeptDocuments
+from firelaunch.worker.tasks.user_data import KeptDocuments
 from pydantic import BaseModel
 
 

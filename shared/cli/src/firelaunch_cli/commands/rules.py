@@ -15,7 +15,7 @@ from firelaunch.errors import InvalidId, SettingsError
 from firelaunch.scope import check_app_id
 from firelaunch.settings.app import read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, environments, project_of
-from firelaunch.store.kept import kept
+from firelaunch.store.reserved_paths import kept
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 from firelaunch.text_file import decode_text
 

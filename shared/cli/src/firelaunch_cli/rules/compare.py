@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from firelaunch.store.kept import Pattern
+from firelaunch.store.reserved_paths import Pattern
 from rules_tester.difference import RulesDifference, difference
 from rules_tester.parser import parse
 from rules_tester.syntax import Match, ServiceBlock, Statement

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from firelaunch.store.kept import Pattern
+from firelaunch.store.reserved_paths import Pattern
 from rules_tester.parser import parse, parse_statements
 from rules_tester.syntax import Match
 from rules_tester.tokens import RulesSyntaxError, line_of

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from firelaunch.store.kept import Pattern, kept
+from firelaunch.store.reserved_paths import Pattern, kept
 from rules_tester.parser import parse_statements
 from rules_tester.syntax import Allow, Expression, Function, Match, PathSegment, Statement
 from rules_tester.tokens import RulesSyntaxError, line_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from firelaunch.store.kept import Pattern
+from firelaunch.store.reserved_paths import Pattern
 
 __all__ = ["overlap", "pattern", "shown"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..records.collection import Collection
     from ..records.record import Record
     from ..records.records import Records
-    from .document import Document
+    from .openapi import Document
 
 __all__ = [
     "CALLER_KEY",

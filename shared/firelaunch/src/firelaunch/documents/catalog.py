@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 from ..errors import Conflict, Fenced, NotFound, PassageChanged, PreconditionFailed, ScopeViolation, TooLarge, TooMany
 from ..jobs import Job, Jobs, Kind, Prepared
 from ..llm.types import FinishedCall, token_bound
-from ..metering.contention import Retries
+from ..metering.retries import Retries
 from ..paging import Page, page_after, page_cursor
 from ..rag.files import ScopedFiles, upload_path
 from ..rag.index.base import GENERATION, owner_of, scopes_of

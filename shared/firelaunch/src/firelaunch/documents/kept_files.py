@@ -22,7 +22,7 @@ from secrets import token_hex
 from typing import IO, Any, Final, TypeVar
 
 from ..errors import BadRequest, Conflict, Fenced, InvalidId, NotFound, PreconditionFailed, TooLarge
-from ..metering.contention import Retries
+from ..metering.retries import Retries
 from ..paging import Page, page_after, page_cursor
 from ..rag.files import ScopedFiles
 from ..scope import Scope

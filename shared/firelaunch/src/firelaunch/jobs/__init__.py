@@ -5,6 +5,6 @@ backend only makes sure that a worker looks at the job when it is due. :mod:`fir
 """
 
 from .base import Backend, Callers, Delivery, Job, Kind
-from .jobs import Jobs, Prepared
+from .queue import Jobs, Prepared
 
 __all__ = ["Backend", "Callers", "Delivery", "Job", "Jobs", "Kind", "Prepared"]

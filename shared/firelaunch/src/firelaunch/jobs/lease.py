@@ -20,7 +20,7 @@ from ..errors import AlreadyExists, Fenced, FirelaunchError, NotFound, Precondit
 from ..store.base import DELETE_FIELD, Update, Write
 from ..telemetry.names import EVENT, EVENT_DEAD_JOB
 from .base import PAYLOAD_BYTES, Job, event
-from .jobs import Jobs
+from .queue import Jobs
 
 __all__ = ["Later", "Lease", "LeaseLost", "take"]
 

@@ -20,7 +20,7 @@ from ..settings.schedules import JobSchedule
 from ..store.base import Create, Document, Update, Write
 from ..store.scoped import ScopedStore
 from .base import Kind
-from .jobs import Jobs, Prepared
+from .queue import Jobs, Prepared
 
 __all__ = ["FAN_OUT", "FanOut", "Schedules", "Tick", "schedule_views", "tick_key"]
 

@@ -27,10 +27,9 @@ from ..scope import Scope
 from ..settings.app import Settings
 from ..store.base import SERVER_TIME, Create, DocumentStore, Update
 from ..telemetry import log_names
-from .admit import admit
 from .call_records import RECORD_DAYS
-from .contention import Retries
 from .reservations import Metering, Quote, Reservation
+from .retries import Retries, admit
 from .settled_log import log_settled
 
 __all__ = ["Extraction", "ModelCalls"]

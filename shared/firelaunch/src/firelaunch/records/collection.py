@@ -14,7 +14,7 @@ from ..errors import InvalidId, SettingsError
 from ..scope import check_collection_name
 from ..store.fence import UserField
 from ..store.indexes import CompositeIndex
-from ..store.kept import kept_names
+from ..store.reserved_paths import kept_names
 from .fields import field_type
 from .record import KEPT_FIELDS, Record
 from .searchable import check_searchable

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ScopeViolation, SettingsError
-from ..metering.contention import Retries
+from ..metering.retries import Retries
 from ..scope import Scope
 from ..store.scoped import ScopedStore
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from ..errors import BadRequest, NotFound, PreconditionFailed
-from ..metering.contention import Retries
+from ..metering.retries import Retries
 from ..paging import Page
 from ..scope import Scope
 from ..store.base import Create, Delete, Increment, Query, Transaction, Update

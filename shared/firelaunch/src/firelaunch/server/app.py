@@ -51,10 +51,10 @@ from ..api import (
     reference,
     search,
     tryout,
-    ui,
+    use_chat,
 )
 from ..api.base import CALLER_KEY, LOCALHOST, OwnTool, ViewContext
-from ..api.document import Document, describe
+from ..api.openapi import Document, describe
 from ..api.own_routes import OwnRoutes
 from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
@@ -105,7 +105,7 @@ _INTERNAL = frozenset({"internal.run", "internal.sweep", "internal.tick", "inter
 
 _NOUNS = (
     chats,
-    ui,
+    use_chat,
     files,
     ratings,
     answers,

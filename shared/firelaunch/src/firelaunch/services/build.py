@@ -23,10 +23,10 @@ from ..llm.prices import CLAUDE_IN_A_REGION, FLEX, STANDARD, Prices
 from ..llm.types import Provider
 from ..membership.guests import Guests
 from ..metering.ceiling import Ceiling
-from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
 from ..metering.reports import UsageOutbox
 from ..metering.reservations import Metering
+from ..metering.retries import Retries
 from ..prompts.versions import Prompts
 from ..push import Push
 from ..records.data import Data

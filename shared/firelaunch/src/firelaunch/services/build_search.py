@@ -19,7 +19,7 @@ from ..errors import FirelaunchError, SettingsError
 from ..jobs import Jobs
 from ..llm.prices import Prices
 from ..llm.types import TokenCounts
-from ..metering.contention import Retries
+from ..metering.retries import Retries
 from ..rag.files import Files, LocalFiles, ScopedFiles
 from ..rag.versions import Version, Versions
 from ..settings.app import Settings

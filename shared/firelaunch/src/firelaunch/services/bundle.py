@@ -18,9 +18,9 @@ from ..jobs import Callers, Job, Jobs, Kind
 from ..jobs.base import HasKind, kind_of
 from ..llm.gateway import Gateway
 from ..membership.guests import Guests
-from ..metering.contention import Retries
 from ..metering.model_calls import ModelCalls
 from ..metering.reservations import Metering
+from ..metering.retries import Retries
 from ..prompts.versions import Prompts
 from ..push import Push
 from ..records.data import Data

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BudgetExceeded, EmptyAnswer, FirelaunchError, ModelError, ModelRefused, RateLimited, StoreError
 from ..jobs.base import Kind
 from ..llm.types import FinishedCall, Meter, token_bound
-from ..metering.admit import admit
 from ..metering.reservations import Quote, Reservation
+from ..metering.retries import admit
 from ..scope import Scope
 from ..store.base import DocumentStore, Query, Set
 from ..worker import Handlers, JobDone, JobFailed, JobRun, Postponed

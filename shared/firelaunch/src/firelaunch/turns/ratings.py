@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args
 from ..chats.store import rating_view
 from ..errors import Conflict, NotFound
 from ..metering.call_records import calls_of_request
-from ..metering.contention import Retries
+from ..metering.retries import Retries
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Filter, Order, Query, Update, Write

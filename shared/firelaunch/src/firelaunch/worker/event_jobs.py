@@ -147,7 +147,7 @@ class EventJobs:
 
 def _below_app(handler: EventHandler, owners: Mapping[str, str]) -> str:
     """Return a handler's pattern below the app's document."""
-    from ..store.kept import kept_names  # for an app that has handlers
+    from ..store.reserved_paths import kept_names  # for an app that has handlers
 
     segments, declared = handler.pattern.segments, f"@on_{handler.source}({'/'.join(handler.pattern.segments)!r})"
     fits = len(segments) == 2 and len(handler.pattern.variables) == 1 and segments[1].startswith("{")

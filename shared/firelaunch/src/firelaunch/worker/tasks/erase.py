@@ -33,7 +33,7 @@ from ...store.base import DELETE_FIELD, Create, Delete, Document, Set, Update, W
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
-from .kept import KeptDocuments, guests_on_their_way, kept_elsewhere, names_user, pages
+from .user_data import KeptDocuments, guests_on_their_way, kept_elsewhere, names_user, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 

@@ -29,8 +29,8 @@ from ...errors import (
     TooMany,
 )
 from ...llm.types import text_bound
-from ...metering.admit import admit
 from ...metering.reservations import Quote, Reservation
+from ...metering.retries import admit
 from ...rag.files import upload_path
 from ...rag.index.base import GENERATION
 from ...rag.parse import ParseLimits, parse

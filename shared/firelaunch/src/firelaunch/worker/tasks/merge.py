@@ -22,7 +22,7 @@ from ...store.base import Create, Document, Increment, Set, Update, Verify, Writ
 from ...store.fence import CLOSED
 from .. import Handlers, JobDone, JobRun
 from .erase import Erasure
-from .kept import MERGE, Merge
+from .user_data import MERGE, Merge
 
 __all__ = ["merge_handlers", "start_merge"]
 

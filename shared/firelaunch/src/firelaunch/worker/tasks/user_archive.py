@@ -21,7 +21,7 @@ from ...scope import Scope
 from ...store.base import Document, GeoPoint, Order, Query, Reference, Vector
 from ...store.scoped import ScopedStore
 from .. import JobRun
-from .kept import HIDDEN, kept_elsewhere, pages
+from .user_data import HIDDEN, kept_elsewhere, pages
 
 __all__ = ["UserArchive", "user_archive"]
 

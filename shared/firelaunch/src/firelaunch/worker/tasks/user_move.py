@@ -25,7 +25,7 @@ from ...services.bundle import Services
 from ...store.base import SERVER_TIME, Create, Delete, Document, Increment, Query, Set, Update, Verify, Write
 from ...store.limits import size_of
 from .. import JobRun, Postponed
-from .kept import HIDDEN, KeptDocuments, kept_elsewhere, names_user, pages
+from .user_data import HIDDEN, KeptDocuments, kept_elsewhere, names_user, pages
 
 __all__ = ["UserMove"]
 

@@ -30,7 +30,7 @@ from firelaunch.errors import (
 from firelaunch.identity import IdentityUnavailable
 from firelaunch.jobs.lease import LeaseLost
 from firelaunch.llm.types import Chunk
-from firelaunch.metering import contention as admission
+from firelaunch.metering import retries as admission
 from firelaunch.push import PushUnavailable
 from firelaunch.rag.files import LocalFiles
 from firelaunch.rag.parse.base import Block

@@ -85,7 +85,7 @@ def built(scope: type[Scope] = Scope) -> Iterator[tuple[str, str]]:
             for value in _results(sample, name)
         ]
         if not values:
-            raise TypeError(f"Scope.{name} takes none of {_ARGUMENTS}: add what it takes to store/kept.py")
+            raise TypeError(f"Scope.{name} takes none of {_ARGUMENTS}: add what it takes to store/reserved_paths.py")
         for value in values:
             for path in (value,) if isinstance(value, str) else value if isinstance(value, Sequence) else ():
                 if isinstance(path, str) and "/" in path:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from firelaunch import Body, Collection, PageQuery, Record, Routes, crud
 from firelaunch import Path as RecordKey
-from firelaunch.api.document import describe
+from firelaunch.api.openapi import describe
 from firelaunch.api.schemas import Schemas
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
