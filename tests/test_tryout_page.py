@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from browser import BROWSER, NO_BROWSER, Page, browser, wait_until
+from firelaunch.testing.documents import lines_of, pdf
 from firelaunch.testing.models import Fault, ModelServer, Reply
 from firelaunch.testing.recordings import wav
 from support import ROOT, Server, copy_template, served
@@ -471,6 +472,17 @@ def test_documents_are_put_up_with_their_progress_and_one_that_cannot_be_read_wi
     there.reload()
     there.until("#files .failed", "empty")
     assert len(there.texts("#files li")) == 2
+
+
+def test_a_document_that_was_read_in_part_says_what_was_left_out(there: Page, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.pdf"
+    scan.write_bytes(pdf([lines_of("A page about walruses."), None, None, None]))
+    there.choose("#file", scan)
+    there.until("#files .warning", "3 of 4 pages are pictures")
+    there.reload()
+    there.until("#files .warning", "3 of 4 pages are pictures")
+    assert in_view(there, "#files .warning")
+    shot(there, "warning")
 
 
 def test_files_go_with_a_message_and_one_that_no_model_takes_says_so(

@@ -190,7 +190,7 @@ def test_a_change_in_one_section_leaves_the_chunks_of_the_others_alone() -> None
 
 
 def test_settings_have_a_stable_name_and_each_changes_it() -> None:
-    assert Chunking().fingerprint == "structure2-200-40"
+    assert Chunking().fingerprint == "structure3-200-40"
     others = [Chunking("fixed"), Chunking(size=201), Chunking(overlap=41)]
     assert len({Chunking().fingerprint, *(other.fingerprint for other in others)}) == 4
 

@@ -46,6 +46,12 @@ _DOCUMENT = {
     "status": "ready",
     "progress": 1.0,
     "error": None,
+    "warnings": [
+        {
+            "code": "picture_pages",
+            "message": "3 of 4 pages are pictures. Run text recognition (OCR) on the file and upload it again.",
+        }
+    ],
     "bytes": 182_044,
     "characters": 40_120,
     "chunks": 57,
@@ -103,6 +109,13 @@ class DocumentError(BaseModel):
     message: str = Field(description="For the user, with what to do about it.")
 
 
+class DocumentWarning(BaseModel):
+    """Something of a document's file that was not read."""
+
+    code: str = Field(description='Short and stable, for code, such as "picture_pages".')
+    message: str = Field(description="For the user, with what to do about it.")
+
+
 class DocumentAnswer(BaseModel):
     """A document."""
 
@@ -113,6 +126,7 @@ class DocumentAnswer(BaseModel):
     status: str = Field(description='"queued", "parsing", "embedding", "ready", "failed" or "deleting".')
     progress: float = Field(description="From 0 to 1; written at most once a second.")
     error: DocumentError | None
+    warnings: list[DocumentWarning] = Field(description="What was not read of a file that was read.")
     bytes: int
     characters: int = Field(description="Of its text.")
     chunks: int

@@ -588,6 +588,7 @@ class Documents:
             "indexed": dict(old.data["indexed"]) if old is not None and same else {},
             "chunks": old.data.get("chunks", 0) if old is not None else 0,
             "characters": old.data.get("characters", 0) if old is not None else 0,
+            "warnings": old.data.get("warnings", []) if old is not None else [],
             "cost_micro_usd": 0,
             "created_at": now if old is None else old.data["created_at"],
             "updated_at": now,

@@ -19,6 +19,7 @@ def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "status": data.get("status", "queued"),
         "progress": data.get("progress", 0.0),
         "error": data.get("error"),
+        "warnings": data.get("warnings", []),
         "bytes": data.get("bytes", 0),
         "characters": data.get("characters", 0),
         "chunks": data.get("chunks", 0),

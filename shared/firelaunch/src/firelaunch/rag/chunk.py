@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .parse.base import Block
@@ -14,7 +14,7 @@ from .tokens import count_tokens, token_bound
 
 __all__ = ["Chunking", "DocumentChunk", "chunks"]
 
-_VERSION = 2
+_VERSION = 3
 """Increased with every change that may move a chunk's ends."""
 
 _SMALLEST, _LARGEST = 16, 8_192
@@ -93,13 +93,15 @@ def chunks(blocks: Iterable[Block], chunking: Chunking) -> Iterator[DocumentChun
     """Yield a document's chunks in order, from its blocks.
 
     Both are streams; one chunk and one block are in memory at a time. Every character of every block is in a chunk,
-    and no chunk has more than ``chunking.size`` tokens.
+    and no chunk has more than ``chunking.size`` tokens. A block of a table that fits into a chunk is not cut, because
+    it begins with the names of its columns (:mod:`.parse.tables`).
     """
     atoms: list[_Atom] = []
     tokens = repeated = 0
     for atom in _atoms(blocks, chunking):
         # A new section begins a new chunk, unless the current one is too short to say anything alone.
-        if atom.rank == _HEADING and tokens >= chunking.size * _LITTLE:
+        new_section = atom.rank == _HEADING and tokens >= chunking.size * _LITTLE
+        if atoms and (new_section or tokens + atom.together > chunking.size >= atom.together > 0):
             yield _chunk(atoms)
             atoms, tokens, repeated = [], 0, 0
         atoms.append(atom)
@@ -124,13 +126,17 @@ _FILLED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Atom:
-    """A piece that is not cut again: a sentence, a line, a word. ``rank`` rates the break before it."""
+    """A piece that is not cut again: a sentence, a line, a word. ``rank`` rates the break before it.
+
+    ``together``: the tokens of a table's block, on its first atom; 0 on all others.
+    """
 
     text: str
     start: int
     rank: int
     tokens: int
     block: Block
+    together: int = 0
 
 
 def _cut(atoms: list[_Atom], repeated: int, chunking: Chunking) -> int:
@@ -157,7 +163,8 @@ def _overlap(atoms: list[_Atom], cut: int, chunking: Chunking) -> int:
     for back in range(1, cut):
         atom = atoms[cut - back]
         tokens += atom.tokens
-        if tokens > room:
+        # Rows are not repeated without the names of their columns, which the next block of the table has anyway.
+        if tokens > room or (atom.block.kind == "table" and atom.block is not atoms[cut].block):
             break
         if atom.rank >= min(rank, _SENTENCE):
             repeated = back
@@ -206,18 +213,17 @@ def _atoms(blocks: Iterable[Block], chunking: Chunking) -> Iterator[_Atom]:
         fixed = chunking.method == "fixed"
         breaks = _FIXED if fixed else _PROSE if block.kind in {"paragraph", "heading"} else _LINED
         always = breaks[: 1 if fixed else 2]
-        for start, stop, break_rank in _split(
-            block.text, 0, len(block.text), rank, breaks, len(breaks) - len(always), chunking.size
-        ):
-            text = block.text[start:stop]
-            yield _Atom(
-                text,
-                block.start + start,
-                min(break_rank, _WORD) if fixed else break_rank,
-                _tokens(text, break_rank),
-                block,
-            )
+        spans = _split(block.text, 0, len(block.text), rank, breaks, len(breaks) - len(always), chunking.size)
+        atoms = [_atom(block, *span, most=_WORD if fixed else _HEADING) for span in spans]
+        if block.kind == "table" and not fixed:
+            atoms[0] = replace(atoms[0], together=sum(atom.tokens for atom in atoms))
+        yield from atoms
         last, end = block, block.end
+
+
+def _atom(block: Block, start: int, stop: int, rank: int, *, most: int) -> _Atom:
+    text = block.text[start:stop]
+    return _Atom(text, block.start + start, min(rank, most), _tokens(text, rank), block)
 
 
 def _rank(last: Block | None, block: Block, end: int) -> int:

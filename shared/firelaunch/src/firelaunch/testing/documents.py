@@ -13,6 +13,8 @@ Line = tuple[str, int]
 
 _BODY = 11
 _LEFT, _TOP = 72, 770
+_PICTURE = b"q 500 0 0 700 40 60 cm BI /W 1 /H 1 /CS /G /BPC 8 ID \x80 EI Q"
+"""Draws one grey pixel, 500 by 700 points large."""
 
 
 def lines_of(text: str, width: int = 90) -> list[Line]:
@@ -26,8 +28,11 @@ def lines_of(text: str, width: int = 90) -> list[Line]:
     return lines
 
 
-def pdf(pages: Sequence[Iterable[Line]], *, protected: bool = False) -> bytes:
-    """Return a PDF in Helvetica, in Latin-1 only. With ``protected`` readers ask for a password that nobody knows."""
+def pdf(pages: Sequence[Iterable[Line] | None], *, protected: bool = False) -> bytes:
+    """Return a PDF in Helvetica, in Latin-1 only; a page that is None is a picture.
+
+    With ``protected`` readers ask for a password that nobody knows.
+    """
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Count %d /Kids [%s] >>"
@@ -35,7 +40,7 @@ def pdf(pages: Sequence[Iterable[Line]], *, protected: bool = False) -> bytes:
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
     ]
     for number, lines in enumerate(pages):
-        content = zlib.compress(_content(lines))
+        content = zlib.compress(_PICTURE if lines is None else _content(lines))
         objects += [
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >>"
             b" /Contents %d 0 R >>" % (5 + 2 * number),

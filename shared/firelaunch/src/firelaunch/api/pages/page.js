@@ -615,14 +615,16 @@ function forget(id) {
 
 const STATUS = { queued: "Waiting", parsing: "Reading", embedding: "Indexing", failed: "Failed" };
 
-function showFile({ id, name, status, progress, error, chunks }) {
+function showFile({ id, name, status, progress, error, warnings, chunks }) {
   const item = files.get(id) ?? fileItem(name, () => deleteFile(id, name));
   if (!files.has(id)) {
     files.set(id, item);
     $("files").prepend(item);
   }
-  if (status === "ready") tell(item, `${count(chunks, "passage")}`);
-  else if (status === "failed") tell(item, error?.message ?? STATUS.failed, null, true);
+  if (status === "ready") {
+    tell(item, `${count(chunks, "passage")}`);
+    for (const { message } of warnings) item.querySelector(".told").append(make("span", { className: "warning" }, message));
+  } else if (status === "failed") tell(item, error?.message ?? STATUS.failed, null, true);
   else tell(item, STATUS[status] ?? status, progress);
 }
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol, get_args
 
+from .omissions import Omission
+
 __all__ = [
     "KINDS",
     "MAX_BLOCK",
@@ -159,8 +161,10 @@ def _parts(text: str) -> Iterator[str]:
 class Parser(Protocol):
     """One format's parser: a function of the open file (seekable, at its start)."""
 
-    def __call__(self, file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-        """Yield the document's blocks in reading order.
+    def __call__(
+        self, file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]
+    ) -> Iterator[Draft | Omission]:
+        """Yield the document's blocks in reading order, and among them what is left out, each code once.
 
         Raises:
             Unreadable: the file cannot be read; names the problem.

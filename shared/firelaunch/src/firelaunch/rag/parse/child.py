@@ -2,7 +2,7 @@
 
 Before it reads a byte, it limits its own resources: memory, processor time, writing files, starting processes. It
 answers on standard output with a JSON list on each line: ``["progress", fraction]``, ``["block", text, kind, start,
-page, headings]``, and at the end ``["done"]`` or ``["failed", problem, detail]``.
+page, headings]``, ``["omission", code, count, total]``, and at the end ``["done"]`` or ``["failed", problem, detail]``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .base import MEMORY_STATUS, Block, ParseLimits, Unreadable, place
+from .base import MEMORY_STATUS, Block, Draft, ParseLimits, Unreadable, place
+from .omissions import Omission
 from .sniff import FORMATS, sniff
 
 _DETAIL = 300
@@ -62,7 +63,16 @@ def _blocks(format_name: str, extension: str, limits: ParseLimits) -> Iterator[B
             sniff(file, extension, limits) if format_name == "any" else format_name, ""
         ).partition(":")
         parser: Any = getattr(importlib.import_module(f".{module}", __package__), function)
-        yield from place(parser(file, limits, progress), limits.text_characters)
+        yield from place(_drafts(parser(file, limits, progress)), limits.text_characters)
+
+
+def _drafts(parsed: Iterator[Draft | Omission]) -> Iterator[Draft]:
+    """Yield a parser's drafts, and send its omissions."""
+    for item in parsed:
+        if isinstance(item, Omission):
+            _send("omission", item.code, item.count, item.total)
+        else:
+            yield item
 
 
 def _restrict(limits: ParseLimits) -> None:

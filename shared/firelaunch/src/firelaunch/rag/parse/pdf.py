@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, BinaryIO
 
 from .base import Draft, Outline, ParseLimits, Unreadable
+from .omissions import Omission
 
 __all__ = ["MAX_PAGES", "measure", "parse"]
 
@@ -21,6 +22,15 @@ _COMPARED = 8
 
 _FORM_DEPTH = 15
 """Drawings within drawings that are looked into."""
+
+_PAGE_NUMBER_CHARACTERS = 12
+"""A page with no more text than its number may be a picture."""
+
+_PICTURE_SHARE = 0.2
+"""Share of the page that a picture covers which may hold text."""
+
+_DRAWN_LETTERS = 100
+"""Drawings on a page without text from which they are likely letters."""
 
 _HEADING_RATIO = 1.12
 """A line may be a heading if it is this much larger than the document's most common size."""
@@ -39,8 +49,8 @@ class PdfLine:
     top: float
 
 
-def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
-    """Yield the blocks of each page.
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
+    """Yield the blocks of each page, and how many pages are pictures or damaged.
 
     Raises:
         Unreadable: the file is protected by a password, damaged, over ``MAX_PAGES`` pages, or without any text.
@@ -52,13 +62,15 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
     pages = len(document)
     sizes: Counter[float] = Counter()
     outline = Outline()
-    failed = draft_count = 0
+    failed = pictures = draft_count = 0
     for number in range(pages):
         try:
             lines = list(_lines(document, number, raw))
         except pypdfium2.PdfiumError:
             failed += 1
             continue
+        if sum(len(line.text) for line in lines) <= _PAGE_NUMBER_CHARACTERS:
+            pictures += _is_picture(document, number, raw)
         for line in lines:
             sizes[round(line.height, 1)] += len(line.text)
         body = sizes.most_common(1)[0][0] if sizes else 0.0
@@ -68,6 +80,27 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
         progress((number + 1) / pages)
     if not draft_count:
         raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
+    for code, count in (("picture_pages", pictures), ("damaged_pages", failed)):
+        if count:
+            yield Omission(code, count, pages)
+
+
+def _is_picture(document: Any, number: int, raw: Any) -> bool:
+    """Return whether a page shows a picture, or drawings as of letters, over a good part of it."""
+    page = document[number]
+    try:
+        width, height = page.get_size()
+        shapes = 0
+        for drawn in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE, raw.FPDF_PAGEOBJ_PATH), max_depth=_FORM_DEPTH):
+            left, bottom, right, top = drawn.get_bounds()
+            if drawn.type == raw.FPDF_PAGEOBJ_IMAGE:
+                if (right - left) * (top - bottom) >= _PICTURE_SHARE * width * height:
+                    return True
+            else:
+                shapes += 1
+        return shapes >= _DRAWN_LETTERS
+    finally:
+        page.close()
 
 
 def measure(file: BinaryIO, limits: ParseLimits, _progress: Callable[[float], None]) -> Iterator[Draft]:

@@ -21,10 +21,13 @@ from typing import IO, Any, cast
 
 from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, ParseLimits
 from .failures import MESSAGES, failure
+from .omissions import MESSAGES as OMISSIONS
+from .omissions import Omission
 
 __all__ = ["links", "parse", "pdf_size"]
 
 _MAX_LINE = 512 * 1024
+_MAX_COUNT = 10**9
 _READ = 64 * 1024
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,10})$")
 
@@ -35,6 +38,7 @@ def parse(
     *,
     limits: ParseLimits | None = None,
     progress: Callable[[float], None] | None = None,
+    omit: Callable[[Omission], None] | None = None,
 ) -> Iterator[Block]:
     """Yield a document's blocks in reading order.
 
@@ -46,12 +50,13 @@ def parse(
         name: the user's name of the file. Only its extension is used, and only if the content leaves a choice.
         limits: of reading the document.
         progress: called with a fraction from 0 to 1 that never falls.
+        omit: called with what is not in the text, such as pages that are pictures; once for each code.
 
     Raises:
         DocumentUnreadable: the file cannot be read; its message says why and what to do. Blocks may have come before.
     """
     extension = _EXTENSION.search(name)
-    return _run("any", file, extension[1].lower() if extension else "", limits or ParseLimits(), progress)
+    return _run("any", file, extension[1].lower() if extension else "", limits or ParseLimits(), progress, omit)
 
 
 def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
@@ -60,7 +65,7 @@ def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
     Raises:
         DocumentUnreadable: the file cannot be read.
     """
-    return [block.text for block in _run("links", file, "", limits or ParseLimits(), None)]
+    return [block.text for block in _run("links", file, "", limits or ParseLimits())]
 
 
 def pdf_size(file: IO[bytes], *, limits: ParseLimits | None = None) -> tuple[int, int]:
@@ -70,7 +75,7 @@ def pdf_size(file: IO[bytes], *, limits: ParseLimits | None = None) -> tuple[int
         DocumentUnreadable: the file cannot be read, or holds more text than ``limits`` allow.
     """
     limits = limits or ParseLimits()
-    text = "".join(block.text for block in _run("pdf_size", file, "", limits, None))
+    text = "".join(block.text for block in _run("pdf_size", file, "", limits))
     pages, _, size = text.partition(" ")
     if not (pages.isdecimal() and size.isdecimal()):
         raise failure("crashed", limits, "an answer that is no size")
@@ -78,7 +83,12 @@ def pdf_size(file: IO[bytes], *, limits: ParseLimits | None = None) -> tuple[int
 
 
 def _run(
-    format_name: str, file: IO[bytes], extension: str, limits: ParseLimits, progress: Callable[[float], None] | None
+    format_name: str,
+    file: IO[bytes],
+    extension: str,
+    limits: ParseLimits,
+    progress: Callable[[float], None] | None = None,
+    omit: Callable[[Omission], None] | None = None,
 ) -> Iterator[Block]:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
@@ -98,13 +108,19 @@ def _run(
     )
     with child:  # closes the pipe and waits for the process
         try:
-            yield from _blocks(child, limits, progress or (lambda _: None))
+            yield from _blocks(child, limits, progress or (lambda _: None), omit or (lambda _: None))
         finally:
             child.kill()
 
 
-def _blocks(child: subprocess.Popen[bytes], limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Block]:
+def _blocks(
+    child: subprocess.Popen[bytes],
+    limits: ParseLimits,
+    progress: Callable[[float], None],
+    omit: Callable[[Omission], None],
+) -> Iterator[Block]:
     at = 0
+    omitted: set[str] = set()
     progress_so_far = 0.0
     for line in _lines(child, limits):
         match _message(line):
@@ -115,6 +131,11 @@ def _blocks(child: subprocess.Popen[bytes], limits: ParseLimits, progress: Calla
                 block = _block(fields, at)
                 at = block.end
                 yield block
+            case ["omission", str() as kind, int() as count, int() as total] if (
+                kind in OMISSIONS and kind not in omitted and 0 < count <= _MAX_COUNT and 0 <= total <= _MAX_COUNT
+            ):
+                omitted.add(kind)
+                omit(Omission(kind, count, total))
             case ["failed", str() as problem, str() as detail] if problem in MESSAGES:
                 raise failure(problem, limits, detail)
             case ["done"]:

@@ -33,7 +33,7 @@ from ...metering.reservations import Quote, Reservation
 from ...metering.retries import admit
 from ...rag.files import upload_path
 from ...rag.index.base import GENERATION
-from ...rag.parse import ParseLimits, parse
+from ...rag.parse import Omission, ParseLimits, parse
 from ...rag.pipeline import Engine, build
 from ...rag.stored_text import read_blocks, write_blocks
 from ...rag.versions import Version
@@ -215,14 +215,20 @@ class _Work:
             return record
         files, limits = self.documents.files(self.run.scope), self._limits()
         fence = self.documents.fence(self._write(status="parsing", progress=0.0))
+        omissions: list[Omission] = []
         with files.open(f"{record.path}/{digest}") as file, TemporaryFile() as text:
             blocks = parse(
-                file, _file_name(record), limits=limits, progress=lambda done: self._progress(_PARSING * done)
+                file,
+                _file_name(record),
+                limits=limits,
+                progress=lambda done: self._progress(_PARSING * done),
+                omit=omissions.append,
             )
             characters = write_blocks(self._checked(blocks), text)
             text.seek(0)
             files.put(f"{record.path}/{digest}.text", text, fence)
-        return self._write(text=digest, characters=characters, progress=_PARSING)
+        warnings = [{"code": omission.code, "message": omission.message} for omission in omissions]
+        return self._write(text=digest, characters=characters, warnings=warnings, progress=_PARSING)
 
     def _checked(self, blocks: Iterator[Any]) -> Iterator[Any]:
         for block in blocks:
@@ -334,7 +340,7 @@ class _Work:
 
     def _fail(self, problem: str, message: str) -> JobDone:
         error = {"problem": problem, "message": message}
-        empty = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": []}
+        empty = {"indexed": {}, "hash": "", "text": "", "chunks": 0, "shown": None, "stale": [], "warnings": []}
         return self._clean_up(self._write(status="failed", error=error, **empty))
 
     def _clean_up(self, record: Document) -> JobDone:

@@ -1,0 +1,44 @@
+"""Warnings about what a parser left out of a document's text, with their messages for users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["MESSAGES", "Omission"]
+
+MESSAGES: Final = {
+    "picture_pages": (
+        "{count} of {total} pages is a picture. Run text recognition (OCR) on the file and upload it again.",
+        "{count} of {total} pages are pictures. Run text recognition (OCR) on the file and upload it again.",
+    ),
+    "damaged_pages": (
+        "{count} of {total} pages is damaged and was not read. Save the file anew and upload it again.",
+        "{count} of {total} pages are damaged and were not read. Save the file anew and upload it again.",
+    ),
+}
+"""The sentences for each code, for one and for several. Users see them, so they hold nothing from the file but counts.
+
+A code is part of the HTTP API: it is never renamed.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """Something of a file that is not in the document's text.
+
+    Args:
+        code: a key of ``MESSAGES``.
+        count: how many pages, cells and so on were left out, at least one.
+        total: how many there are, for codes whose messages say "3 of 4".
+    """
+
+    code: str
+    count: int = 1
+    total: int = 0
+
+    @property
+    def message(self) -> str:
+        """The sentence for the user."""
+        one, several = MESSAGES[self.code]
+        return (one if self.count == 1 else several).format(count=f"{self.count:,}", total=f"{self.total:,}")
