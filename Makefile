@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -83,6 +83,9 @@ chaos-rag: setup ## Kill processes at random while they index and re-embed docum
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json
 	@PYTHONPATH=tests $(BIN)/python -m deploy
 	@PYTHONPATH=tests $(BIN)/python -m deploy.verify_broken_off
+
+web: setup ## Build the template's web client, in build/; an app's own: npm ci && npm run build, in its web/
+	@PYTHONPATH=tests $(BIN)/python -m web.site
 
 bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
 	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)

@@ -150,7 +150,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, lo
 
 def copy_template(target: Path) -> Path:
     """The raw template as an app folder."""
-    ignored = shutil.ignore_patterns(".firelaunch", "__pycache__", ".*_cache")
+    ignored = shutil.ignore_patterns(".firelaunch", "__pycache__", ".*_cache", "node_modules", "dist")
     return Path(shutil.copytree(TEMPLATE, target, ignore=ignored))
 
 

@@ -20,7 +20,7 @@ MADE = ".firelaunch-template.tar.gz"
 PARTS = {"firelaunch": "firelaunch", "firelaunch-cli": "cli", "firelaunch-rules-tester": "rules"}
 """The distributions that an app uses, and their folders in ``shared/``."""
 
-LEFTOVERS = (".firelaunch", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "node_modules")
+LEFTOVERS = (".firelaunch", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "node_modules", "dist")
 """What running the raw template in place leaves behind; a secret key among it."""
 
 

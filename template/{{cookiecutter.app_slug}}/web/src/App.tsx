@@ -1,0 +1,44 @@
+import { lazy, Suspense, useCallback } from "react";
+import { Router } from "wouter";
+import { useHashLocation } from "wouter/use-hash-location";
+import { Banners } from "./Banners";
+import type { Config } from "./config";
+import { Layout } from "./Layout";
+import { SignedIn, useCurrentUser } from "./session/session";
+import { Spinner } from "./ui/Spinner";
+
+const SignIn = lazy(() => import("./session/SignIn"));
+
+/** The page: whoever is not signed in signs in, all others get the app. */
+export function App({ config }: { config: Config }) {
+  const { user, setUser, signInAs } = useCurrentUser(config);
+  const leave = useCallback(() => {
+    sessionStorage.clear();
+    location.hash = "/";
+    setUser(null);
+  }, [setUser]);
+  return (
+    <Router hook={useHashLocation}>
+      <Banners />
+      <Suspense fallback={<Waiting />}>
+        {user === undefined ? (
+          <Waiting />
+        ) : user === null ? (
+          <SignIn config={config} signInAs={signInAs} />
+        ) : (
+          <SignedIn config={config} user={user} leave={leave}>
+            <Layout />
+          </SignedIn>
+        )}
+      </Suspense>
+    </Router>
+  );
+}
+
+function Waiting() {
+  return (
+    <main className="flex h-full items-center justify-center">
+      <Spinner />
+    </main>
+  );
+}

@@ -1,0 +1,61 @@
+import { Menu as MenuIcon } from "lucide-react";
+import { lazy, Suspense, useEffect, useState } from "react";
+import { useLocation } from "wouter";
+import { pages } from "./pages";
+import { ChatRoute } from "./chat/ChatRoute";
+import { useSession } from "./session/session";
+import { Sidebar } from "./Sidebar";
+import { texts } from "./texts";
+import { Button } from "./ui/Button";
+import { Drawer } from "./ui/Dialog";
+import { Notice } from "./ui/Notice";
+import { Spinner } from "./ui/Spinner";
+
+const PAGES = [
+  ...pages,
+  { path: "/documents", Page: lazy(() => import("./documents/DocumentsPage")) },
+  { path: "/plans", Page: lazy(() => import("./account/PlansPage")) },
+  { path: "/account", Page: lazy(() => import("./account/AccountPage")) },
+];
+
+/** The sidebar and, beside it, the page that the address names. */
+export function Layout() {
+  const [path] = useLocation();
+  const [drawer, setDrawer] = useState(false);
+  const { ended, signOut } = useSession();
+  useEffect(() => setDrawer(false), [path]);
+  const { Page } = PAGES.find((page) => page.path === path) ?? {};
+  return (
+    <div className="flex h-full">
+      <a href="#content" onClick={toContent} className="sr-only z-60 rounded-lg bg-raised p-3 focus:not-sr-only focus:fixed focus:top-2 focus:left-2">
+        {texts.skip}
+      </a>
+      <aside className="hidden w-72 shrink-0 border-r bg-panel md:flex md:flex-col" aria-label={texts.chats.title}>
+        <Sidebar />
+      </aside>
+      <div className="flex min-w-0 flex-1 flex-col">
+        <Button variant="ghost" size="icon" aria-label={texts.menu} onClick={() => setDrawer(true)} className="absolute top-1.5 left-2 z-10 md:hidden">
+          <MenuIcon aria-hidden className="size-5" />
+        </Button>
+        {ended && (
+          <Notice kind="warn" className="m-3 mt-14 md:mt-3" actions={<Button size="sm" onClick={signOut}>{texts.signIn.devSignIn}</Button>}>
+            {texts.sessionEnded}
+          </Notice>
+        )}
+        <main id="content" tabIndex={-1} className="min-h-0 flex-1 outline-none">
+          <Suspense fallback={<div className="p-6 pt-16"><Spinner /></div>}>
+            {Page ? <Page /> : <ChatRoute />}
+          </Suspense>
+        </main>
+      </div>
+      <Drawer open={drawer} close={() => setDrawer(false)} label={texts.chats.title}>
+        <Sidebar />
+      </Drawer>
+    </div>
+  );
+}
+
+function toContent(event: { preventDefault(): void }) {
+  event.preventDefault();
+  document.getElementById("content")?.focus();
+}

@@ -1,0 +1,26 @@
+/** An amount of micro-dollars, with as many digits as small costs need. */
+export function money(microUsd: number): string {
+  const usd = microUsd / 1_000_000;
+  const digits = usd === 0 || Math.abs(usd) >= 0.1 ? 2 : Math.abs(usd) >= 0.001 ? 4 : 6;
+  return new Intl.NumberFormat(undefined, {
+    style: "currency",
+    currency: "USD",
+    minimumFractionDigits: Math.min(digits, 2),
+    maximumFractionDigits: digits,
+  }).format(usd);
+}
+
+export const count = (value: number) => new Intl.NumberFormat().format(value);
+
+/** A file's size in the unit that suits it. */
+export function bytes(size: number): string {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
+  const step = size < 1000 ? 0 : Math.min(Math.floor(Math.log10(size) / 3), 3);
+  const format = { style: "unit", unit: units[step], unitDisplay: "short", maximumFractionDigits: step && 1 } as const;
+  return new Intl.NumberFormat(undefined, format).format(size / 1000 ** step);
+}
+
+export const date = (time: string) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(time));
+
+export const clock = (time: Date) =>
+  new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" }).format(time);

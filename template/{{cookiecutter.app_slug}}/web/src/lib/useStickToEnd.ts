@@ -1,0 +1,35 @@
+import { useCallback, useEffect, useRef, useState } from "react";
+
+/** Keep the end of a list in sight while it grows, unless the reader has scrolled away from it. */
+export function useStickToEnd(content: unknown) {
+  const list = useRef<HTMLDivElement>(null);
+  const end = useRef<HTMLDivElement>(null);
+  const [atEnd, setAtEnd] = useState(true);
+  const sticks = useRef(true);
+  const toEnd = useCallback(() => {
+    sticks.current = true;
+    setAtEnd(true);
+    const box = list.current;
+    if (box) box.scrollTop = box.scrollHeight;
+  }, []);
+  useEffect(() => {
+    const box = list.current;
+    if (!box) return;
+    const look = () => {
+      const near = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
+      sticks.current = near;
+      setAtEnd(near);
+    };
+    box.addEventListener("scroll", look, { passive: true });
+    const resized = new ResizeObserver(() => sticks.current && toEnd());
+    resized.observe(box);
+    return () => {
+      box.removeEventListener("scroll", look);
+      resized.disconnect();
+    };
+  }, [toEnd]);
+  useEffect(() => {
+    if (sticks.current) toEnd();
+  }, [content, toEnd]);
+  return { list, end, atEnd, toEnd };
+}

@@ -1,0 +1,40 @@
+import { type FormEvent, useState } from "react";
+import type { Config } from "../config";
+import { texts } from "../texts";
+import { Button } from "../ui/Button";
+import { Field } from "../ui/Field";
+import { Notice } from "../ui/Notice";
+
+/** The page of whoever is not signed in. */
+export default function SignIn({ config, signInAs }: { config: Config; signInAs: (name: string) => void }) {
+  return (
+    <main className="flex min-h-full flex-col items-center justify-center bg-panel p-6">
+      <div className="flex w-full max-w-sm flex-col gap-6 rounded-2xl border bg-raised p-7 shadow-sm">
+        <div className="flex flex-col gap-1.5">
+          <h1 className="text-xl font-semibold">{texts.signIn.title(config.app.name)}</h1>
+          {config.app.description && <p className="text-muted">{config.app.description}</p>}
+        </div>
+        {location.hash.startsWith("#/join/") && <Notice>{texts.join.invited}</Notice>}
+        {config.mode !== "cloud" && <DevSignIn signInAs={signInAs} />}
+      </div>
+    </main>
+  );
+}
+
+function DevSignIn({ signInAs }: { signInAs: (name: string) => void }) {
+  const [name, setName] = useState("ada");
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (name.trim()) signInAs(name.trim());
+  };
+  return (
+    <form onSubmit={submit} className="flex flex-col gap-3">
+      <h2 className="sr-only">{texts.signIn.devTitle}</h2>
+      <Field label={texts.signIn.devName} value={name} onChange={(event) => setName(event.target.value)} autoComplete="off" maxLength={100} required />
+      <p className="text-sm text-muted">{texts.signIn.devHint}</p>
+      <Button type="submit" variant="primary">
+        {texts.signIn.devSignIn}
+      </Button>
+    </form>
+  );
+}

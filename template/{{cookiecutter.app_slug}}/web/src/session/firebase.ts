@@ -1,0 +1,170 @@
+import { initializeApp } from "@firebase/app";
+import {
+  type ActionCodeSettings,
+  type Auth,
+  browserLocalPersistence,
+  browserPopupRedirectResolver,
+  connectAuthEmulator,
+  EmailAuthProvider,
+  GoogleAuthProvider,
+  indexedDBLocalPersistence,
+  initializeAuth,
+  isSignInWithEmailLink,
+  linkWithCredential,
+  linkWithPopup,
+  onIdTokenChanged,
+  sendSignInLinkToEmail,
+  signInAnonymously,
+  signInWithCredential,
+  signInWithEmailLink,
+  signInWithPopup,
+  signOut,
+  type User as FirebaseUser,
+} from "@firebase/auth";
+import type { Config } from "../config";
+import { readError } from "../api/errors";
+import type { User } from "./user";
+
+/** The address that a link was sent to; whoever opens the link has to name it. */
+const EMAIL = "sign-in-email";
+/** The invitation that the page was opened with; a link in an e-mail leads back without it. */
+const INVITE = "invite";
+/** The token of a guest who is signing in to an account that exists already. */
+const GUEST_TOKEN = "guest-token";
+
+let auth: Auth | null = null;
+
+function authOf(config: Config): Auth {
+  if (!auth) {
+    const app = initializeApp(config.firebase!);
+    auth = initializeAuth(app, {
+      persistence: [indexedDBLocalPersistence, browserLocalPersistence],
+      popupRedirectResolver: browserPopupRedirectResolver,
+    });
+    auth.tenantId = config.firebase!.tenantId ?? null;
+    if (config.auth_emulator) connectAuthEmulator(auth, config.auth_emulator, { disableWarnings: true });
+  }
+  return auth;
+}
+
+function asUser(user: FirebaseUser): User {
+  return {
+    uid: user.uid,
+    name: user.email ?? user.displayName ?? "",
+    guest: user.isAnonymous,
+    token: (fresh) => user.getIdToken(fresh),
+    signOut: () => signOut(auth!),
+  };
+}
+
+/** Call `changed` with whoever is signed in, now and whenever that changes, also in another tab. */
+export async function watchUser(config: Config, changed: (user: User | null) => void): Promise<() => void> {
+  let shown: string | null | undefined;
+  return onIdTokenChanged(authOf(config), (user) => {
+    // A token that was renewed is no other user; a guest who signs up keeps the id.
+    const next = user && `${user.uid} ${user.isAnonymous}`;
+    if (next === shown) return;
+    shown = next;
+    changed(user && asUser(user));
+  });
+}
+
+export const keepInvite = (code: string) => localStorage.setItem(INVITE, code);
+export const keptInvite = () => localStorage.getItem(INVITE);
+
+export async function sendLink(config: Config, email: string): Promise<void> {
+  const settings: ActionCodeSettings = { url: location.origin + location.pathname, handleCodeInApp: true };
+  await sendSignInLinkToEmail(authOf(config), email, settings);
+  localStorage.setItem(EMAIL, email);
+}
+
+/** Whether the page was opened by a link of an e-mail. */
+export const openedByLink = (config: Config) => isSignInWithEmailLink(authOf(config), location.href);
+export const keptEmail = () => localStorage.getItem(EMAIL);
+
+/** Sign in by the link that the page was opened with. A guest signs up by it and keeps what they have. */
+export async function finishLink(config: Config, email: string): Promise<void> {
+  const current = authOf(config);
+  await current.authStateReady();
+  if (current.currentUser?.isAnonymous) {
+    const credential = EmailAuthProvider.credentialWithLink(email, location.href);
+    await linkOrMerge(
+      () => linkWithCredential(current.currentUser!, credential),
+      () => signInWithEmailLink(current, email, location.href),
+    );
+  } else {
+    await signInWithEmailLink(current, email, location.href);
+  }
+  localStorage.removeItem(EMAIL);
+  history.replaceState(null, "", location.pathname + location.hash);
+}
+
+/** Call from a click, or the browser blocks the window. A guest signs up and keeps what they have. */
+export async function withGoogle(config: Config): Promise<void> {
+  const current = authOf(config);
+  const provider = new GoogleAuthProvider();
+  if (!current.currentUser?.isAnonymous) {
+    await signInWithPopup(current, provider);
+    return;
+  }
+  let credential: ReturnType<typeof GoogleAuthProvider.credentialFromError> = null;
+  await linkOrMerge(
+    async () => {
+      try {
+        await linkWithPopup(current.currentUser!, provider);
+      } catch (error) {
+        credential = GoogleAuthProvider.credentialFromError(error as Parameters<typeof GoogleAuthProvider.credentialFromError>[0]);
+        throw error;
+      }
+    },
+    // The window has said who the user is: a second one is not needed, nor allowed without a click.
+    () => (credential ? signInWithCredential(current, credential) : signInWithPopup(current, provider)),
+  );
+}
+
+export async function asGuest(config: Config): Promise<void> {
+  await signInAnonymously(authOf(config));
+}
+
+/** Turn a guest into an account; if the account exists, sign in to it and have the service merge the guest into it later. */
+async function linkOrMerge(link: () => Promise<unknown>, signIn: () => Promise<unknown>): Promise<void> {
+  const guest = initialized().currentUser!;
+  try {
+    await link();
+    await guest.getIdToken(true);
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code !== "auth/email-already-in-use" && code !== "auth/credential-already-in-use") throw error;
+    sessionStorage.setItem(GUEST_TOKEN, await guest.getIdToken(true));
+    await signIn();
+  }
+}
+
+function initialized(): Auth {
+  if (!auth) throw new Error("Firebase is not set up");
+  return auth;
+}
+
+/** The guest whose chats the account that has just signed in takes over; null if there is none. */
+export function takeGuestToken(): string | null {
+  const token = sessionStorage.getItem(GUEST_TOKEN);
+  sessionStorage.removeItem(GUEST_TOKEN);
+  return token;
+}
+
+/**
+ * Make the user a member of the app, and renew the token, which does not hold the role yet.
+ *
+ * @throws ApiError `invite_invalid`, `forbidden`, `removed`, ...
+ */
+export async function join(config: Config, invite: string | null): Promise<void> {
+  const user = authOf(config).currentUser!;
+  const answer = await fetch(`${config.membership}/apps/${config.app.id}/join`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${await user.getIdToken()}`, "Content-Type": "application/json" },
+    body: JSON.stringify(invite ? { invite } : {}),
+  });
+  if (!answer.ok) throw await readError(answer);
+  localStorage.removeItem(INVITE);
+  await user.getIdToken(true);
+}

@@ -1,0 +1,14 @@
+/** Somebody who is signed in. */
+export interface User {
+  uid: string;
+  /** What the user is called in the page. */
+  name: string;
+  guest: boolean;
+  /**
+   * A token for the service, renewed when it is about to expire.
+   *
+   * @param fresh Ask for a new one, whatever is kept.
+   */
+  token(fresh?: boolean): Promise<string>;
+  signOut(): Promise<void>;
+}

@@ -1,0 +1,78 @@
+"""Build an app's web client as its founder does: ``make web``, into a folder below ``build/``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from javascript import NoJavaScript, install
+from support import ROOT, TEMPLATE
+
+__all__ = ["build_site"]
+
+_WEB = TEMPLATE / "web"
+_OWN = ("node_modules", "dist")
+
+
+def build_site(name: str = "template", *overlays: Path) -> Path:
+    """Build the template's web client, with the files of each overlay in place of its own.
+
+    The packages are installed once for each package-lock.json. Nothing is built where no file has changed.
+
+    Returns:
+        the folder with what was built.
+
+    Raises:
+        NoJavaScript: Node is missing, or npm could not install or build.
+    """
+    packages = install(_WEB, "index.html", ROOT / "build" / "web-site", lambda: _say("installing the packages ..."))
+    folder = packages / name  # npm finds the packages in the folder above
+    sources = folder / "src"
+    before = _digest(folder)
+    shutil.rmtree(sources, ignore_errors=True)
+    for source in (_WEB, *overlays):
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OWN))
+    if before != _digest(folder) or not (folder / "dist" / "index.html").is_file():
+        _say("building the web client ...")
+        shutil.rmtree(folder / "dist", ignore_errors=True)
+        _build(folder)
+    return folder / "dist"
+
+
+def _build(folder: Path) -> None:
+    environ = {**os.environ, "PATH": f"{folder.parent / 'node_modules' / '.bin'}{os.pathsep}{os.environ['PATH']}"}
+    command = ["npm", "run", "build"]
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoJavaScript(f"npm run build failed:\n{(done.stdout + done.stderr).strip()[-6000:]}")
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.relative_to(folder).parts[0] not in _OWN:
+            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Build the template's web client and say where it is."""
+    try:
+        _say(f"built {build_site().relative_to(ROOT)}")
+    except NoJavaScript as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
