@@ -177,6 +177,8 @@ class Gateway:
                 the settings' models that takes them answers instead.
         """
         usual = tuple(dict.fromkeys((model, *self.fallback)))
+        if not kinds:
+            return usual
         able = tuple(name for name in usual if takes_all(self.takes, name, kinds))
         return able or self.able(kinds)[:1] or usual
 
@@ -666,7 +668,7 @@ class _Reply:
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     sources: dict[str, Source] = field(default_factory=dict)
-    assembler: CallAssembler = field(default_factory=CallAssembler)
+    assembler: CallAssembler | None = None
     tokens: TokenCounts | None = None
     finish: Finish | None = None
     first_token: float | None = None
@@ -688,7 +690,9 @@ class _Reply:
         # Tool calls are assembled here and sent on whole; thoughts may be for the reader, and count toward the usage.
         if chunk.parts or chunk.thought or chunk.sources:
             self.sources |= {source.id: source for source in chunk.sources}
-            self.assembler.add(chunk.parts)
+            if chunk.parts:
+                self.assembler = self.assembler or CallAssembler()
+                self.assembler.add(chunk.parts)
             self.thoughts.append(chunk.thought)
             thought = chunk.thought if self.call.show_thinking else ""
             return ToolChunk(chunk.text, chunk.tokens, chunk.finish, thought=thought)
@@ -704,7 +708,9 @@ class _Reply:
         self.finish = self.finish or "other"
         # Some models call tools that they were not offered. Such a call is no answer. A cut call is never run: what is
         # left of its arguments may be valid by chance.
-        tool_calls = self.assembler.calls() if self.call.tools and self.finish not in CUT else ()
+        takes_calls = self.assembler is not None and self.call.tools and self.finish not in CUT
+        takes_calls = bool(self.call.tools) and self.finish not in CUT
+        tool_calls = self.assembler.calls() if self.assembler is not None and takes_calls else ()
         if not tool_calls and not self.call.shape and not "".join(self.texts).strip():
             raise empty_answer(self.finish)
         return tool_calls
@@ -716,7 +722,8 @@ class _Reply:
         charged = self.charged or (failure is not None and gave_up and self.call.deadline.sent)
         if not charged and self.tokens is None:
             return TokenCounts()
-        text = "".join([*self.thoughts, *self.texts, self.assembler.text()])
+        calls = "" if self.assembler is None else self.assembler.text()
+        text = "".join([*self.thoughts, *self.texts, calls])
         return _billed_tokens(self.call, self.tokens or TokenCounts(), text, self.ended)
 
     def error_code(self, failure: BaseException | None) -> str | None:

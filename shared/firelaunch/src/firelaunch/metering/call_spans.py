@@ -13,15 +13,12 @@ from ..telemetry.spans import Span
 __all__ = ["trace_call"]
 
 
-def trace_call(call: FinishedCall, request: Span | None) -> None:
+def trace_call(call: FinishedCall, parent: Span) -> None:
     """Record a call that has ended.
 
     Args:
-        request: the span of the request that pays for the call, if the call knows no nearer one.
+        parent: the nearest span that the call is a part of.
     """
-    parent = call.span or request
-    if parent is None:
-        return
     began = call.ended_at - round(call.seconds * 1e9)
     span = parent.child(f"{call.operation} {call.model}", _attributes(call), "client", began)
     if call.asked or call.answered:

@@ -359,7 +359,9 @@ class Reservation:
 
     def _record_of(self, call: FinishedCall) -> Create:
         call_id = f"{self.request_id}-{self._run}-{self.calls}"
-        trace_call(call, self._span)
+        parent = call.span or self._span
+        if parent is not None:
+            trace_call(call, parent)
         record = call_write(self.scope, call_id, self.request_id, call, self.metering.clock(), self.day, self.plan)
         feature = self.metering.purposes.bounded(call.purpose)
         return record if feature == call.purpose else Create(record.path, {**record.data, "feature": feature})
@@ -491,17 +493,16 @@ class Metering:
             CreditExceeded: the plan is paid from credit, and what is left does not even cover the cheap model.
         """
         has, default = self.entitlements.of(user), self.entitlements.default_plan
-        balance = Balance.of(user)
         try:
             reservation, writes = self._reserve(
-                scope, day, usage, has, balance, request_id, quote, cheap, counted=counted, chance=chance
+                scope, day, usage, has, user, request_id, quote, cheap, counted=counted, chance=chance
             )
         except CreditExceeded:
             if has.source != "credit" or default.limits.balance:
                 raise
             # A last bit of credit that covers nothing does not keep a user from what everybody has.
             return self._reserve(
-                scope, day, usage, default, balance, request_id, quote, cheap, counted=counted, chance=chance
+                scope, day, usage, default, user, request_id, quote, cheap, counted=counted, chance=chance
             )
         if has.source == "subscription" and has.limits.meter:
             reservation.customer = customer_of(user)
@@ -513,7 +514,7 @@ class Metering:
         day: str,
         usage: Day,
         has: Entitlement,
-        balance: Balance,
+        user: Document | None,
         request_id: str,
         quote: Quote,
         cheap: Quote,
@@ -531,7 +532,8 @@ class Metering:
         # Free models can serve a plan that has no budget. Such a plan has no soft cap either.
         left = limit.daily_usd - committed
         # A repeated request may have a reservation of its own, which this one takes the place of.
-        credit = balance.available(now, besides=request_id) if limit.balance else left
+        balance = Balance.of(user) if limit.balance else None
+        credit = left if balance is None else balance.available(now, besides=request_id)
         cheaper = limit.daily_usd > 0 and (over_soft_cap or quote.micro_usd > min(left, credit))
         chosen = cheap if cheaper else quote
         if chosen.micro_usd > left:
@@ -555,7 +557,7 @@ class Metering:
             counted=counted,
         )
         writes = [self._write(reservation, usage, now, minute if counted else None)]
-        if limit.balance and chosen.micro_usd:
+        if balance is not None and chosen.micro_usd:
             reservation.credit_until = now + timedelta(seconds=self.reservation_seconds)
             writes.append(balance.hold(scope, request_id, chosen.micro_usd, now, reservation.credit_until))
         return reservation, writes if draw is None else [*writes, *draw.writes]

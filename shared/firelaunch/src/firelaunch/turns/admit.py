@@ -332,7 +332,8 @@ class Turns:
         latest = Query(scope.messages(send.chat_id), order=_LATEST, limit=most)
         documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
         read = dict(zip(paths, documents, strict=True))
-        chance.found(read.pop("pool", None))
+        if chance.path is not None:
+            chance.found(read.pop("pool"))
         return _Stored(**read, newest_first=lists[0] if lists else [])
 
     @property
@@ -393,17 +394,21 @@ class Turns:
         recent = [
             d for d in recent if d.path not in own and (str(d.data.get("text", "")).strip() or d.data.get("files"))
         ]
-        files = self._services.files.within(send.scope)
-        own_files, shown = load_attachments(
-            files, self.attachment_room, send.attachments, send.new_attachments, recent[::-1]
-        )
+        own_files: tuple[Attachment, ...] = ()
+        shown: dict[str, tuple[Attachment, ...]] = {}
+        if send.attachments or send.new_attachments or any(document.data.get("files") for document in recent):
+            files = self._services.files.within(send.scope)
+            own_files, shown = load_attachments(
+                files, self.attachment_room, send.attachments, send.new_attachments, recent[::-1]
+            )
         history = [_prompt_message(document, shown.get(document.path, ())) for document in recent]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
-        held = held_calls(stored.continued)
+        held = None if stored.continued is None else held_calls(stored.continued)
         so_far = _so_far(stored.answer) if send.continues and held is None else ()
         summary = str(stored.chat_fields.get("summary", ""))
-        return _Prompt(history, summary, notes_of(stored.memory), so_far, held, own_files)
+        notes = () if stored.memory is None else notes_of(stored.memory)
+        return _Prompt(history, summary, notes, so_far, held, own_files)
 
     def _recent(self, send: Send, stored: _Stored) -> Sequence[Document]:
         """Return the chat's latest messages, newest first, without those that were replaced or are about to be."""

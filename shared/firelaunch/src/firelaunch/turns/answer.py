@@ -220,7 +220,8 @@ class TurnRun:
         self.checkpoints.begin(self._transcript)
         try:
             yield Start(self.send.request_id, self.send.chat_id, self.sent, self.send.answer_id)
-            store_attachments(self._files, self.send.new_attachments)
+            if self.send.new_attachments:
+                store_attachments(self._files, self.send.new_attachments)
             yield from self._pieces()
             if self.turn.llm.approvals is not None:
                 raise FirelaunchError(reason="the workflow offered no tools, so what the user decided had no effect")

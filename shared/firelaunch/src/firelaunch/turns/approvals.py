@@ -113,9 +113,9 @@ def held_fields(held: HeldCalls, before: tuple[Message, ...]) -> dict[str, Any]:
     return {"held": json.dumps({"messages": messages, "calls": calls, "steps": held.steps})}
 
 
-def held_calls(record: Document | None) -> HeldCalls | None:
+def held_calls(record: Document) -> HeldCalls | None:
     """Return the calls that a request's record holds; None if there are none."""
-    text = None if record is None else record.data.get("held")
+    text = record.data.get("held")
     if text is None:
         return None
     data = json.loads(text)
