@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -55,6 +55,9 @@ rules-fuzz: setup ## Ask our parser of rules and the emulator's compiler about t
 
 deny-matrix: setup ## Try every token, path and operation against firestore.rules, in Python and (with Node) JavaScript: build/deny.json
 	@PYTHONPATH=tests $(BIN)/python -m deny_matrix
+
+formats: setup ## Read a sample of each format of documents, and the files of DIR: build/formats.json
+	@PYTHONPATH=tests $(BIN)/python -m formats $(DIR)
 
 clients: setup ## Generate clients of an app's API, compile them and run them, and lint its document: build/clients.json
 	@PYTHONPATH=tests $(BIN)/python -m clients

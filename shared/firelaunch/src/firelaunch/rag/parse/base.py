@@ -16,6 +16,7 @@ __all__ = [
     "MEMORY_STATUS",
     "Block",
     "Draft",
+    "Extract",
     "Kind",
     "Outline",
     "ParseLimits",
@@ -124,6 +125,14 @@ class Draft:
     page: int | None = None
     headings: tuple[str, ...] = ()
     gap: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """A file that a document holds: an attachment's name and content, or a page's picture."""
+
+    name: str
+    content: bytes
 
 
 def place(drafts: Iterable[Draft], characters: int = sys.maxsize) -> Iterator[Block]:

@@ -13,7 +13,7 @@ from .tables import table
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-__all__ = ["MAX_NESTING", "links", "parse"]
+__all__ = ["MAX_NESTING", "links", "parse", "with_end_tags"]
 
 # ruff: noqa: SIM905 - names in a row read better than a list of a line each
 _HIDDEN = frozenset(
@@ -32,6 +32,10 @@ MAX_NESTING = 5_000
 """The most levels of nested containers; building the tree takes time with the square of the depth."""
 
 _MAIN_CHARACTERS = 200
+_SELF_CLOSED = re.compile(
+    rb"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)\b)([A-Za-z][A-Za-z0-9:-]*)([^<>]{0,2000}?)/>",
+    re.IGNORECASE,
+)
 _LAYOUT = "table, h1, h2, h3, h4, h5, h6, ul, ol, pre"
 _MAX_HEADING = 500
 
@@ -59,6 +63,11 @@ def links(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
     for node in tree.css("a[href], area[href]"):
         if "nofollow" not in (node.attributes.get("rel") or "").lower().split():
             yield Draft(node.attributes.get("href") or "#")
+
+
+def with_end_tags(source: bytes) -> bytes:
+    """Return XHTML with an end tag for each element that ends itself, as a parser of HTML needs it."""
+    return _SELF_CLOSED.sub(rb"<\1\2></\1>", source)
 
 
 def _tree(file: BinaryIO, progress: Callable[[float], None]) -> LexborHTMLParser:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from .base import Draft, Kind, Outline, ParseLimits
 from .encoding import open_text
 
-__all__ = ["WINDOW", "parse"]
+__all__ = ["WINDOW", "drafts", "parse"]
 
 WINDOW = 256 * 1024
 """Characters whose structure is in memory at a time."""
@@ -31,9 +31,13 @@ _KINDS: dict[str, Kind] = {
 
 def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Yield blocks of a Markdown file, ``WINDOW`` characters at a time."""
-    outline = Outline()
+    return drafts(open_text(file, progress), Outline())
+
+
+def drafts(text: io.TextIOBase, outline: Outline) -> Iterator[Draft]:
+    """Yield blocks of a Markdown text under the headings of ``outline``, which gets the text's own."""
     gap = 0
-    for window in _windows(open_text(file, progress)):
+    for window in _windows(text):
         for draft in _blocks(window, outline):
             yield replace(draft, gap=(draft.gap or 0) + gap)
             gap = 0

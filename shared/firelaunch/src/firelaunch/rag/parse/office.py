@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from .base import Draft, Kind, Outline, ParseLimits
+from .ooxml import normalized
 from .tables import table
 
 __all__ = ["parse_docx", "parse_pptx", "parse_xlsx"]
@@ -17,11 +18,11 @@ _HEADING = re.compile(r"heading (\d)", re.IGNORECASE)
 _GROUP_DEPTH = 20
 
 
-def parse_docx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_docx(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Yield paragraphs, lists and tables of a Word document's body, including text inserted as tracked changes."""
     import docx
 
-    document = docx.Document(file)
+    document = docx.Document(normalized(file, limits))
     styles = {style.style_id: style.name or "" for style in document.styles}
     body = document.element.body
     total = max(1, len(body))
@@ -77,11 +78,11 @@ def _docx_text(element: Any) -> str:
     return "".join(parts).strip("\n")
 
 
-def parse_pptx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_pptx(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Yield the slides: the title as a heading, the rest of the slide from top to bottom, then the speaker's notes."""
     import pptx
 
-    slides = pptx.Presentation(file).slides
+    slides = pptx.Presentation(normalized(file, limits)).slides
     total = max(1, len(slides))
     for number, slide in enumerate(slides, start=1):
         title = slide.shapes.title
@@ -112,11 +113,11 @@ def _shapes(shapes: Iterable[Any], depth: int = 0) -> Iterator[Any]:
             yield shape
 
 
-def parse_xlsx(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_xlsx(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Yield sheets as tables under their names, read row by row; formulas as their saved values."""
     import openpyxl
 
-    book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+    book = openpyxl.load_workbook(normalized(file, limits), read_only=True, data_only=True, keep_links=False)
     sheets = book.worksheets
     for number, sheet in enumerate(sheets, start=1):
         sheet.reset_dimensions()  # don't trust the size that the file declares

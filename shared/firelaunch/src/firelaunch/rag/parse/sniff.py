@@ -22,6 +22,16 @@ FORMATS = {
     "text": "text:parse",
     "csv": "data:parse_csv",
     "json": "data:parse_json",
+    "mail": "mail:parse",
+    "msg": "mail:parse_outlook",
+    "epub": "epub:parse",
+    "odf": "opendocument:parse",
+    "rtf": "rtf:parse",
+    "xls": "spreadsheet:parse",
+    "notebook": "notebook:parse",
+    "xml": "xml:parse",
+    "tex": "tex:parse",
+    "picture": "pictures:parse",
     "links": "html:links",
     "pdf_size": "pdf:measure",
 }
@@ -37,18 +47,37 @@ _DOCUMENTS = {"", "pdf", "docx", "doc", "pptx", "xlsx", "html", "htm", "xhtml", 
 """Extensions that say nothing about a text's form: there is none, or it is wrong."""
 
 _OTHERS = (
-    (b"\x89PNG", "an image"),
-    (b"\xff\xd8\xff", "an image"),
-    (b"GIF8", "an image"),
-    (b"II*\x00", "an image"),
-    (b"MM\x00*", "an image"),
-    (b"{\\rtf", "an RTF document"),
-    (b"\x1f\x8b", "a compressed archive"),
-    (b"7z\xbc\xaf\x27\x1c", "a compressed archive"),
-    (b"Rar!", "a compressed archive"),
-    (b"\x7fELF", "a program"),
-    (b"MZ\x90\x00", "a program"),
+    (b"\x1f\x8b", "archive"),
+    (b"7z\xbc\xaf\x27\x1c", "archive"),
+    (b"Rar!", "archive"),
+    (b"BZh", "archive"),
+    (b"\xfd7zXZ\x00", "archive"),
+    (b"\x7fELF", "unsupported"),
+    (b"MZ\x90\x00", "unsupported"),
 )
+"""How other files begin, and the problem that they are."""
+
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_BY_STREAM = {
+    "EncryptedPackage": "encrypted", "__properties_version1.0": "msg", "Workbook": "xls", "Book": "xls",
+    "WordDocument": "old_word", "PowerPoint Document": "old_powerpoint",
+}  # fmt: skip
+"""Streams of an OLE container ([MS-OFFCRYPTO] 2.3.4.4, [MS-OXMSG] 2.2, [MS-XLS] 2.1, [MS-DOC] 2.1.1, [MS-PPT] 2.1.1),
+and the format or the problem of the file."""
+
+_ODF = "application/vnd.oasis.opendocument."
+_ODF_KINDS = ("text", "spreadsheet", "presentation", "graphics")
+_MAIL = re.compile(
+    r"(?:From [^\n]{0,300}\n)?((?:[A-Za-z][A-Za-z0-9-]{0,60}:[^\n]{0,2000}\n(?:[ \t][^\n]{0,2000}\n){0,200}){2,200})"
+)
+_MAIL_FIELDS = re.compile(
+    r"^(from|to|subject|date|message-id|received|mime-version|return-path|delivered-to|reply-to|cc):",
+    re.MULTILINE | re.IGNORECASE,
+)
+_MAIL_ONLY = frozenset({"message-id", "received", "mime-version", "return-path", "delivered-to"})
+_TEX = re.compile(r"\\(?:documentclass|documentstyle)\b|\\begin{document}|\\(?:chapter|(?:sub)?section)\*?{[^}]*}")
+_XML = re.compile(r"\s*(?:<\?xml[\s?]|<!DOCTYPE\s+(?!html\b)\w|<(?:svg|rss|feed|office:document)\b)", re.IGNORECASE)
 _HTML = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--(?:(?!-->).){0,2000}-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta)\b",
     re.IGNORECASE | re.DOTALL,
@@ -75,27 +104,39 @@ def sniff(file: BinaryIO, extension: str, limits: ParseLimits) -> str:
         format_name = "pdf"
     elif head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         format_name = _zip_format(file, limits)
-    elif head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
-        raise Unreadable("encrypted" if _holds_encrypted_package(file) else "old_office")
+    elif head.startswith(_OLE):
+        format_name = _ole_format(file)
+    elif _is_picture(head):
+        format_name = "picture"
+    elif head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"{\\rtf"):
+        format_name = "rtf"
     else:
         format_name = _text_format(file, head, extension)
     file.seek(0)
     return format_name
 
 
-def _holds_encrypted_package(file: BinaryIO) -> bool:
-    """Return whether a file in Office's old container format is a protected document.
+def _ole_format(file: BinaryIO) -> str:
+    """Return the format of a file in Office's old container format.
 
-    Office stores it as a stream with this name ([MS-OFFCRYPTO] 2.3.4.4).
+    Raises:
+        Unreadable: it is one that is not read.
     """
-    name = "EncryptedPackage".encode("utf-16-le")
+    import olefile
+
     file.seek(0)
-    tail = b""
-    while part := file.read(1 << 20):
-        if name in tail + part:
-            return True
-        tail = part[-len(name) :]
-    return False
+    try:
+        with olefile.OleFileIO(file) as container:
+            names = {entry[0] for entry in container.listdir()}
+    except (OSError, ValueError, IndexError):
+        # The container is damaged. Its directory may still tell what it was.
+        file.seek(0)
+        data = file.read()
+        names = {name for name in _BY_STREAM if name.encode("utf-16-le") in data}
+    found = next((format_name for name, format_name in _BY_STREAM.items() if name in names), "old_office")
+    if found not in FORMATS:
+        raise Unreadable(found)
+    return found
 
 
 def _zip_format(file: BinaryIO, limits: ParseLimits) -> str:
@@ -113,27 +154,88 @@ def _zip_format(file: BinaryIO, limits: ParseLimits) -> str:
             raise Unreadable("unpacks_too_large", f"{part.file_size} bytes from {part.compress_size}")
         if part.flag_bits & 1:
             raise Unreadable("encrypted")
-    names = {part.filename for part in parts}
+    return _package_format(file, limits)
+
+
+def _package_format(file: BinaryIO, limits: ParseLimits) -> str:
+    """Return the format of a zip file: by the type that it states, by its main part, or by parts that it holds."""
+    from .ooxml import main_part
+    from .packages import Package
+
+    package = Package(file, limits)
+    stated = package.read("mimetype")[:200].decode("ascii", "replace").strip() if "mimetype" in package else ""
+    if stated.startswith(tuple(_ODF + kind for kind in _ODF_KINDS)):
+        return "odf"
+    if stated == "application/epub+zip" or "META-INF/container.xml" in package:
+        return "epub"
+    if not stated and "content.xml" in package and "META-INF/manifest.xml" in package:
+        return "odf"
+    main = main_part(package)
+    if main is not None:
+        return "xls" if main[0] == "xlsb" else main[0]
     for name, format_name in _BY_PART.items():
-        if name in names:
+        if name in package:
             return format_name
-    raise Unreadable("unsupported", "a ZIP archive")
+    if any(name.lower().endswith(".iwa") for name in package.names()):
+        raise Unreadable("iwork")
+    raise Unreadable("unsupported" if "[Content_Types].xml" in package or stated else "archive", "a zip file")
+
+
+def _is_picture(head: bytes) -> bool:
+    return (
+        head.startswith(_PICTURES)
+        or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+        or (head.startswith(b"BM") and head[6:10] == bytes(4))
+    )
 
 
 def _text_format(file: BinaryIO, head: bytes, extension: str) -> str:
-    for magic, name in _OTHERS:
+    for magic, problem in _OTHERS:
         if head.startswith(magic):
-            raise Unreadable("unsupported", name)
+            raise Unreadable(problem)
     encoding, errors = detect(file, html=True)
     text = head.decode(encoding, errors).lstrip("\ufeff")
     if text.count("\x00") + sum(c < "\x09" for c in text) > len(text) // 100:
         raise Unreadable("unsupported", "")
+    return _marked_up(file, text, extension) or _plain(text, extension)
+
+
+def _marked_up(file: BinaryIO, text: str, extension: str) -> str | None:
+    """Return the format of a text that is written for programs; None if it is for readers."""
     if extension in {"html", "htm", "xhtml"} and "<" in text:
         return "html"
     if _HTML.match(text):
         return "html"
-    if _JSON.match(text) and (extension in {"json", "jsonl", "ndjson"} or _begins_as_json(text)):
-        return "json"
+    if _XML.match(text) or (extension == "xml" and text.lstrip().startswith("<")):
+        return "xml"
+    if _JSON.match(text) and (extension in {"json", "jsonl", "ndjson", "ipynb"} or _begins_as_json(text)):
+        return "notebook" if _is_notebook(file, text, extension) else "json"
+    if _is_mail(text.replace("\r\n", "\n"), extension):
+        return "mail"
+    if extension not in {"md", "markdown", "mdx"} and (extension in {"tex", "ltx"} or _TEX.search(text)):
+        return "tex" if "\\" in text else None
+    return None
+
+
+def _is_mail(text: str, extension: str) -> bool:
+    """Return whether a text begins with a mail's headers."""
+    if extension in {"mht", "mhtml"}:
+        return True
+    head = _MAIL.match(text)
+    fields = {field.lower() for field in _MAIL_FIELDS.findall(head[1])} if head else set()
+    return len(fields) >= (2 if extension == "eml" else 3) and (extension == "eml" or bool(fields & _MAIL_ONLY))
+
+
+def _is_notebook(file: BinaryIO, text: str, extension: str) -> bool:
+    if extension == "ipynb":
+        return True
+    if '"cell_type"' not in text:
+        return False
+    file.seek(max(0, file.seek(0, 2) - _SAMPLE))
+    return b'"nbformat"' in file.read() or '"nbformat"' in text
+
+
+def _plain(text: str, extension: str) -> str:
     by_name = _BY_EXTENSION.get(extension, "")
     if by_name and by_name != "json":
         return by_name
