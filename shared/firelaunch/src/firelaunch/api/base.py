@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
-from flask import Request, Response, current_app, g, request
+from flask import Request, Response, current_app, g, request, url_for
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..chats.events import Paused
@@ -51,8 +51,10 @@ __all__ = [
     "example",
     "file_response",
     "idempotency_key",
+    "link_address",
     "need_feature",
     "services",
+    "stored_response",
     "streamed",
 ]
 
@@ -253,6 +255,13 @@ def leave_place() -> None:
         place.close()
 
 
+def link_address(endpoint: str, **values: str) -> str:
+    """Return the whole address of one of this app's routes, for a link that is opened elsewhere."""
+    # Google's front end brings every request by HTTP, and takes none of a browser's but by HTTPS.
+    scheme = "https" if services().settings.environment.on_cloud_run else None
+    return url_for(endpoint, _external=True, _scheme=scheme, **values)
+
+
 def file_response(files: KeptFiles, id: str, *, max_age: int | None = None) -> Response:  # noqa: A002 - as callers say
     """Return a response with a file that the app keeps: ``file_response(caller_services().files, "avatar")``.
 
@@ -268,13 +277,34 @@ def file_response(files: KeptFiles, id: str, *, max_age: int | None = None) -> R
     """
     file, pieces = files.read(id)
     shown = file.content_type.partition("/")[0] in {"image", "audio", "video"}
-    response = Response(pieces, content_type=file.content_type)
-    if file.bytes < _WHOLE_BYTES:  # larger ones go in pieces without it
-        response.content_length = file.bytes
-    response.headers["Content-Disposition"] = "inline" if shown else "attachment"
+    disposition = "inline" if shown else "attachment"
+    return stored_response(pieces, file.content_type, file.bytes, file.version, disposition, max_age=max_age)
+
+
+def stored_response(
+    pieces: Iterator[bytes],
+    content_type: str,
+    size: int,
+    version: str,
+    disposition: str,
+    *,
+    max_age: int | None = None,
+) -> Response:
+    """Return a response with a stored file, which runs as no page of the app's. A range of its bytes may be asked for.
+
+    Args:
+        pieces: the content; they can ``seek`` to a byte before the first one is read.
+        version: changes with the content.
+        disposition: the header ``Content-Disposition``.
+        max_age: as for :func:`file_response`.
+    """
+    response = Response(pieces, content_type=content_type)
+    if size < _WHOLE_BYTES:  # larger ones go in pieces without it
+        response.content_length = size
+    response.headers["Content-Disposition"] = disposition
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"  # an SVG picture is a page, too
-    response.set_etag(file.version)
+    response.set_etag(version)
     if max_age is not None and "caller" not in g:
         response.cache_control.public = True
     else:
@@ -283,7 +313,7 @@ def file_response(files: KeptFiles, id: str, *, max_age: int | None = None) -> R
         response.cache_control.no_cache = True
     else:
         response.cache_control.max_age = max_age
-    response.make_conditional(_with_one_range(request, file.bytes), accept_ranges=True, complete_length=file.bytes)
+    response.make_conditional(_with_one_range(request, size), accept_ranges=True, complete_length=size)
     if (response.content_length or 0) >= _WHOLE_BYTES:
         del response.headers["Content-Length"]
     return response

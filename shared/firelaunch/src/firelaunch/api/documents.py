@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from flask import request
+from flask import Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ..documents.catalog import DocumentSource
@@ -30,10 +32,11 @@ from ..errors import (
 )
 from ..identity import Caller
 from ..jobs.base import job_view
+from ..paging import iso_time
 from ..rag.files import is_document_name
-from .base import Body, PageQuery, Path, Time, backend, caller, example, services
+from .base import Body, PageQuery, Path, Time, backend, caller, example, link_address, services, stored_response
 from .jobs import JobAnswer
-from .refusals import OF_THE_INDEX, errors
+from .refusals import OF_THE_INDEX, OF_THE_STORE, errors, errors_of_anyone
 from .routes import Routes
 from .upload_form import UploadForm
 
@@ -189,6 +192,7 @@ class TextAnswer(BaseModel):
             "title": "handbook.pdf",
             "url": None,
             "page": 3,
+            "last_page": 3,
             "headings": ["Leave"],
             "start": 5_210,
             "end": 5_244,
@@ -203,6 +207,7 @@ class TextAnswer(BaseModel):
     title: str
     url: str | None
     page: int | None = Field(description="Page, slide or sheet on which it begins, counted from 1.")
+    last_page: int | None = Field(description="That on which it ends.")
     headings: list[str] = Field(description="Those that it stands under where it begins, outermost first.")
     start: int
     end: int = Field(description="Less than what was asked for where the text ends.")
@@ -211,6 +216,51 @@ class TextAnswer(BaseModel):
     text: str
     after: str
 
+
+class FileLink(BaseModel):
+    """Where to fetch a document's file."""
+
+    model_config = example(
+        {
+            "document_id": _DOCUMENT["id"],
+            "name": "handbook.pdf",
+            "bytes": 182_044,
+            "url": "https://my-app-1234567890.europe-west1.run.app/v1/documents/d0123/content?key=...",
+            "expires_at": "2026-03-01T09:35:00.000000Z",
+        }
+    )
+    document_id: str
+    name: str
+    bytes: int
+    url: str = Field(description="Needs no token. Browsers show PDFs and pictures, and download everything else.")
+    expires_at: Time = Field(description="Until when `url` works. Each request gives a new one.")
+
+
+class FileKey(BaseModel):
+    """What the `url` of a file has after its path."""
+
+    key: str = Field(max_length=1_000, description="As in the `url`.")
+
+
+class UploadLimits(BaseModel):
+    """How large documents may be."""
+
+    model_config = example({"request_bytes": 26_214_400, "file_bytes": 26_214_400, "text_characters": 12_000_000})
+    request_bytes: int = Field(description="The most bytes of a file in a request to `/v1/uploads`.")
+    file_bytes: int = Field(description="The most bytes of a file that comes by Firebase Storage or from a URL.")
+    text_characters: int = Field(description="The most characters of a document's text.")
+
+
+_LINK_SECONDS = 300
+"""Seconds for which a link to a document's file works: enough to open it, and to go on after a break."""
+
+_SHOWN = ((b"%PDF-", "application/pdf"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
+"""How files begin that browsers may show, and their types. None of them is a page that runs in the app's origin."""
+
+_FILE: dict[str, Any] = {
+    "description": "The file.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
 
 _OF_A_DOCUMENT = (InvalidId, NotFound)
 _OF_A_NEW_ONE = (
@@ -240,6 +290,7 @@ def _text(document: str, query: TextQuery) -> dict[str, Any]:
         "title": record.data.get("name", ""),
         "url": record.data.get("url") or None,
         "page": span.page,
+        "last_page": span.last_page,
         "headings": list(span.headings),
         "start": span.start,
         "end": span.end,
@@ -340,6 +391,81 @@ def text(path: Path, query: TextQuery) -> dict[str, Any]:
     return _text(path.id, query)
 
 
+@api.get(
+    "/documents/<id>/file",
+    responses={200: FileLink, **errors(*_OF_A_DOCUMENT, Conflict)},
+    operation_id="getDocumentFile",
+    summary="Get a link to a document's file",
+    description="The link works for five minutes, for whoever has it. It ends with the document, and when the document "
+    "is replaced.",
+)
+def file(path: Path, query: LibraryQuery) -> dict[str, Any]:
+    """Get a link to a document's file."""
+    until = services().clock() + timedelta(seconds=_LINK_SECONDS)
+    scope = _scope(caller(), library=query.library)
+    record, link = services().documents.link_to_file(scope, path.id, until)
+    return {
+        "document_id": path.id,
+        "name": record.data["name"],
+        "bytes": record.data["bytes"],
+        "url": link_address("documents.content", id=path.id, key=link),
+        "expires_at": iso_time(until),
+    }
+
+
+@api.get(
+    "/documents/<id>/content",
+    public=True,
+    responses={
+        200: _FILE,
+        206: _FILE,
+        304: None,
+        416: None,
+        **errors_of_anyone(*_OF_A_DOCUMENT, RateLimited, *OF_THE_STORE),
+    },
+    operation_id="getDocumentContent",
+    summary="Fetch a document's file by its link",
+    description="The `url` of a file. It needs no token, as its `key` says who may have the file, and until when. One "
+    "range of its bytes may be asked for.",
+)
+def content(path: Path, query: FileKey) -> Response:
+    """Fetch a document's file by its link."""
+    record, pieces = services().documents.file_of_link(path.id, query.key)
+    media_type = next((kind for head, kind in _SHOWN if pieces.beginning.startswith(head)), None)
+    disposition = _disposition("inline" if media_type else "attachment", record.data["name"])
+    response = stored_response(
+        pieces, media_type or "application/octet-stream", record.data["bytes"], record.data["hash"], disposition
+    )
+    response.headers["Referrer-Policy"] = "no-referrer"  # the address is a key
+    if media_type == "application/pdf":
+        # Chrome's viewer does not run in a sandbox of the page's. The type keeps the file from being a page.
+        response.headers["Content-Security-Policy"] = "script-src 'none'"
+    return response
+
+
+def _disposition(kind: str, name: str) -> str:
+    """Return the header that gives a file its name (RFC 6266), in ASCII for old clients."""
+    name = name.replace("/", "_")
+    plain = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in name)
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+@api.get(
+    "/uploads",
+    responses={200: UploadLimits, **errors()},
+    operation_id="getUploadLimits",
+    summary="Read how large documents may be",
+)
+def limits() -> dict[str, Any]:
+    """Read how large documents may be."""
+    policy, settings = services().documents.policy, services().settings
+    return {
+        "request_bytes": min(settings.upload_bytes, policy.file_bytes),
+        "file_bytes": policy.file_bytes,
+        "text_characters": policy.text_characters,
+    }
+
+
 @api.delete(
     "/documents/<id>",
     responses={204: None, **errors(Fenced, Conflict, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
@@ -377,7 +503,7 @@ def _uploaded() -> tuple[dict[str, Any], bool]:
             "There is no room for another document: delete one first. To replace one, or to add to the library, send "
             "the fields name and library before the file."
         )
-    with documents.received(caller().scope, file) as incoming:
+    with documents.received(caller().scope, file, form.filename) as incoming:
         form.rest()
         # Read again: fields that follow the file count too.
         return documents.add(*_scope_and_source(form), incoming)

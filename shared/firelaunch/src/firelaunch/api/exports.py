@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, url_for
+from flask import Response
 from pydantic import BaseModel, Field
 
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, RateLimited
 from ..jobs.base import job_view
 from ..worker.tasks.export import archive_of, archive_of_link, export_view, start_export
-from .base import Path, Time, caller, example, services
+from .base import Path, Time, caller, example, link_address, services
 from .jobs import JobAnswer, JobError, JobProgress
 from .refusals import OF_THE_STORE, errors, errors_of_anyone
 from .routes import Routes
@@ -80,11 +80,9 @@ def create() -> tuple[dict[str, Any], int]:
 )
 def get(path: Path) -> dict[str, Any]:
     """Read an export."""
-    # Google's front end brings every request by HTTP, and takes none of a browser's but by HTTPS.
-    scheme = "https" if services().settings.environment.on_cloud_run else None
 
     def address(key: str) -> str:
-        return url_for("exports.download", id=path.id, key=key, _external=True, _scheme=scheme)
+        return link_address("exports.download", id=path.id, key=key)
 
     return export_view(services(), caller().scope, path.id, address)
 

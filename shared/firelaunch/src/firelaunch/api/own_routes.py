@@ -37,7 +37,7 @@ _VERSION = re.compile(r"v\d+")
 _WITH_FILES = frozenset({"chats.send", "ui.send"})
 """Routes whose bodies may hold files."""
 
-_OURS = frozenset({"exports.download", "mcp.metadata", "mcp.metadata_of_mcp"})
+_OURS = frozenset({"documents.content", "exports.download", "mcp.metadata", "mcp.metadata_of_mcp"})
 """Endpoints of firelaunch's own that need no token, and share the bounds of an app's public routes."""
 
 _VISITORS = 4096

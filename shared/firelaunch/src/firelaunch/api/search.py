@@ -34,6 +34,7 @@ _SOURCE = {
     "url": None,
     "record": None,
     "page": 3,
+    "last_page": 4,
     "headings": ["Leave"],
     "start": 5_210,
     "end": 5_904,
@@ -69,7 +70,8 @@ class SourceAnswer(BaseModel):
     record: RecordSource | None = Field(
         default=None, description="The record whose text it is: the caller's own, or with `library` the app's."
     )
-    page: int | None
+    page: int | None = Field(description="Page, slide or sheet on which it begins, counted from 1.")
+    last_page: int | None = Field(default=None, description="That on which it ends.")
     headings: list[str]
     start: int
     end: int

@@ -28,7 +28,7 @@ from ..jobs import Job, Jobs, Kind, Prepared
 from ..llm.types import FinishedCall, token_bound
 from ..metering.retries import Retries
 from ..paging import Page, page_after, page_cursor
-from ..rag.files import ScopedFiles, upload_path
+from ..rag.files import FilePieces, ScopedFiles, upload_path
 from ..rag.index.base import GENERATION, owner_of, scopes_of
 from ..rag.versions import State, Version, Versions
 from ..scope import Scope, is_record_text, record_text_id
@@ -37,6 +37,7 @@ from ..settings.app import Plan
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from ..store.fence import Fence
 from ..store.scoped import ScopedStore
+from ..store.signed_links import LINK_KEY, check_link, link_of, new_link_key, read_link
 from .incoming_files import IncomingFile, IncomingFiles
 from .views import document_view
 
@@ -63,6 +64,9 @@ __all__ = [
 
 _NEWEST = (Order("created_at", descending=True),)
 _READ_BYTES: Final = 1 << 20
+_PLAIN_TEXTS = (".txt", ".text", ".log", ".md", ".markdown")
+"""Endings of files whose text is what they hold, unless they hold something else."""
+
 _UNFINISHED = frozenset({"queued", "parsing", "embedding"})
 _GIVEN_UP = frozenset({"failed", "deleting"})
 STOPPED: Final = {
@@ -179,14 +183,20 @@ class Documents:
             return False
         return True
 
-    def received(self, scope: Scope, file: IO[bytes]) -> AbstractContextManager[IncomingFile]:
+    def received(self, scope: Scope, file: IO[bytes], name: str = "") -> AbstractContextManager[IncomingFile]:
         """Store a file that is being sent while the block runs. Only a part of the file is in memory at a time.
 
+        Args:
+            name: the file's own name. By its ending a plain text is known, whose characters are counted as it arrives.
+
         Raises:
-            TooLarge: the file is longer than a document's file may be. Errors from reading the file pass through.
+            TooLarge: the file is longer than a document's file may be, or is a text of more characters than are
+                allowed. Errors from reading the file pass through.
         """
         self._check(scope)
-        return self.incoming.received(scope, file, self.policy.file_bytes)
+        plain = name.lower().endswith(_PLAIN_TEXTS)
+        most_characters = self.policy.text_characters if plain else None
+        return self.incoming.received(scope, file, self.policy.file_bytes, most_characters)
 
     def add(  # noqa: C901 - the ways in which a document may be there already
         self,
@@ -331,6 +341,43 @@ class Documents:
         ):
             raise PassageChanged
         return record, span
+
+    def link_to_file(self, scope: Scope, document: str, until: datetime) -> tuple[Document, str]:
+        """Return a document's record, and a link to its file that works until ``until``.
+
+        Raises:
+            Conflict: the document has no file: it is the text of a record, was not fetched yet, or has failed.
+        """
+        self._check(scope)
+
+        def attempt() -> Document:
+            record = self.record(scope, document)
+            if record.data.get("status") == "deleting":
+                raise NotFound
+            if is_record_text(document) or not record.data.get("hash"):
+                raise Conflict("This document has no file: it was not fetched yet, or it could not be read.")
+            if LINK_KEY in record.data:
+                return record
+            key = {LINK_KEY: new_link_key()}  # the document is from before links
+            at = self._store.commit([Update(record.path, key, if_updated_at=record.update_time)])
+            return Document(record.path, {**record.data, **key}, record.create_time, at)
+
+        record = self._admission.run(scope.root, attempt)
+        return record, link_of(record, scope, until, record.data["hash"])
+
+    def file_of_link(self, document: str, link: str) -> tuple[Document, FilePieces]:
+        """Return a document's record and its file, for whoever has a link to it.
+
+        Raises:
+            NotFound: it is no link to this document's file, its time is over, or the document was deleted or replaced.
+        """
+        target = read_link(link, self._store.scope, self.clock)
+        record = self.record(target.owner, document)
+        check_link(target, record)
+        if record.data.get("status") == "deleting" or record.data.get("hash") != target.version:
+            raise NotFound
+        path = f"{record.path}/{target.version}"
+        return record, FilePieces(lambda start: self._files.pieces(path, start))
 
     def delete(self, scope: Scope, document: str) -> None:
         """Delete a document. Its record goes last, so that a deletion that broke off can be repeated.
@@ -590,6 +637,7 @@ class Documents:
             "characters": old.data.get("characters", 0) if old is not None else 0,
             "warnings": old.data.get("warnings", []) if old is not None else [],
             "cost_micro_usd": 0,
+            LINK_KEY: new_link_key() if old is None or LINK_KEY not in old.data else old.data[LINK_KEY],
             "created_at": now if old is None else old.data["created_at"],
             "updated_at": now,
         }

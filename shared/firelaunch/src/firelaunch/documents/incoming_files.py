@@ -6,6 +6,7 @@ lie outside memory, and the process may die.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import threading
@@ -27,6 +28,12 @@ log = logging.getLogger(__name__)
 
 _ABANDONED_AFTER = timedelta(hours=12)
 """The age at which a file is abandoned by its process. The slowest request body takes under an hour."""
+
+_OTHER_FORMAT = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:[<{\[%]|PK|[A-Za-z-]+:|From )|.{0,65536}?\\\\(?:documentclass|begin|section|chapter)",
+    re.DOTALL,
+)
+"""The beginning of a file that may be read as another format than plain text, in which less text may be found."""
 
 _NAME = re.compile(r"\.?(\d{10,12})-([0-9a-f]{16})-")
 
@@ -54,15 +61,18 @@ class IncomingFiles:
         self._swept = threading.Event()
 
     @contextmanager
-    def received(self, scope: Scope, file: IO[bytes], most: int) -> Iterator[IncomingFile]:
+    def received(
+        self, scope: Scope, file: IO[bytes], most: int, most_characters: int | None = None
+    ) -> Iterator[IncomingFile]:
         """Store a file while the block runs. The file is read once, as it arrives.
 
         Args:
             scope: the file's owner.
             most: the most bytes that the file may have.
+            most_characters: the most characters of a plain text, if the file may be one.
 
         Raises:
-            TooLarge: the file has more bytes. Errors from reading the file pass through.
+            TooLarge: the file has more of either. Errors from reading the file pass through.
         """
         # Each process removes abandoned files once, with its first upload.
         if not self._swept.is_set():
@@ -71,7 +81,7 @@ class IncomingFiles:
             self._remove(scope, _Names(lambda _name, at, _owner: at <= oldest))
         name = f"{int(self._clock().timestamp())}-{_owner_key(scope)}-{token_hex(8)}"
         path = f"{incoming_folder(scope)}/{name}"
-        measured = _Measured(file, most)
+        measured = _Measured(file, most, None if most_characters is None else _Characters(most_characters))
         try:
             self._files.put(path, measured)  # type: ignore[arg-type]  # it is only read
             yield IncomingFile(path, measured.size, measured.digest)
@@ -91,10 +101,10 @@ class IncomingFiles:
 
 
 class _Measured:
-    """A file that measures its size and digest while it is read, and stops at ``most`` bytes."""
+    """A file that measures its size and digest while it is read, and stops at ``most`` bytes or too many characters."""
 
-    def __init__(self, file: IO[bytes], most: int) -> None:
-        self._file, self._most = file, most
+    def __init__(self, file: IO[bytes], most: int, characters: _Characters | None) -> None:
+        self._file, self._most, self._characters = file, most, characters
         self._hash = sha256()
         self.size = 0
 
@@ -104,6 +114,8 @@ class _Measured:
         self.size += len(data)
         if self.size > self._most:
             raise TooLarge(f"A file has at most {self._most} bytes. Split it and upload the parts.")
+        if self._characters is not None:
+            self._characters.count(data)
         self._hash.update(data)
         return data
 
@@ -114,6 +126,40 @@ class _Measured:
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
+
+
+class _Characters:
+    """The characters of a plain text that arrives: at least as many as reading it will give.
+
+    What may be another format, or has another encoding than UTF-8, is not counted: reading the file tells its length.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._number = 0
+        self._decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+        self._begun = False
+
+    def count(self, data: bytes) -> None:
+        """Count the characters of the next bytes.
+
+        Raises:
+            TooLarge: there are too many.
+        """
+        if not self._begun and data:
+            self._begun = True
+            if _OTHER_FORMAT.match(data) or b"\0" in data:
+                self._decoder = None
+        if self._decoder is None:
+            return
+        try:
+            text = self._decoder.decode(data)
+        except UnicodeDecodeError:
+            self._decoder = None
+            return
+        self._number += len(text) - text.count("\n") - text.count("\r")  # some line ends are not kept
+        if self._number > self._most:
+            raise TooLarge(f"A document has at most {self._most:,} characters of text. Split it and upload the parts.")
 
 
 class _Names:

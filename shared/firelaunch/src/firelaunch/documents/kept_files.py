@@ -17,14 +17,13 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import chain
 from secrets import token_hex
 from typing import IO, Any, Final, TypeVar
 
 from ..errors import BadRequest, Conflict, Fenced, InvalidId, NotFound, PreconditionFailed, TooLarge
 from ..metering.retries import Retries
 from ..paging import Page, page_after, page_cursor
-from ..rag.files import ScopedFiles
+from ..rag.files import FilePieces, ScopedFiles
 from ..scope import Scope
 from ..store.base import Create, Delete, Document, Order, Query, Update
 from ..store.fence import Fence
@@ -202,7 +201,7 @@ class KeptFiles:
         Raises:
             NotFound: there is no file with ``id``.
         """
-        return self._read(id, lambda file: _Pieces(lambda start: self._files.pieces(file._path, start)))
+        return self._read(id, lambda file: FilePieces(lambda start: self._files.pieces(file._path, start)))
 
     def delete(self, id: str) -> None:  # noqa: A002
         """Delete a file. Nothing happens if there is none with ``id``. Content that is still arriving is refused."""
@@ -290,37 +289,6 @@ class KeptFileTraces:
         for file_id in list(self._store.ids(user.kept_files())):
             self._store.commit([Delete(user.kept_file(file_id))])
             files.delete(user.kept_file(file_id))
-
-
-class _Pieces(Iterator[bytes]):
-    """A file's content in pieces. The first is read at once, so that a file that is not there is known at once.
-
-    Args:
-        pieces_from: gives the pieces from a byte on.
-    """
-
-    def __init__(self, pieces_from: Callable[[int], Iterator[bytes]]) -> None:
-        self._pieces_from = pieces_from
-        self._rest: Iterator[bytes] = iter(())
-        self.seek(0)
-
-    def __next__(self) -> bytes:
-        return next(self._rest)
-
-    def seekable(self) -> bool:
-        """Return True, as :meth:`io.IOBase.seekable` does."""
-        return True
-
-    def seek(self, start: int) -> int:
-        """Go on from byte ``start``."""
-        rest = self._pieces_from(start)
-        self._rest = chain([next(rest, b"")], rest)
-        self._start = start
-        return start
-
-    def tell(self) -> int:
-        """Return the byte that was sought last."""
-        return self._start
 
 
 class _Measured:

@@ -63,6 +63,7 @@ class DocumentChunk:
         text: characters ``start`` to ``end`` of the document's extracted text, exactly.
         start: where the passage begins in the extracted text, in characters.
         page: page, slide or sheet on which the passage begins, counted from 1.
+        last_page: that on which it ends.
         headings: the headings above the passage's beginning, outermost first.
         tokens: estimated length.
     """
@@ -72,6 +73,7 @@ class DocumentChunk:
     page: int | None
     headings: tuple[str, ...]
     tokens: int
+    last_page: int | None = None
 
     @property
     def end(self) -> int:
@@ -179,7 +181,9 @@ def _chunk(atoms: list[_Atom]) -> DocumentChunk:
         parts += ["\n" * (atom.start - at), atom.text]
         at = atom.start + len(atom.text)
     tokens = sum(atom.tokens for atom in atoms)
-    return DocumentChunk("".join(parts), first.start, first.block.page, first.block.headings, tokens)
+    return DocumentChunk(
+        "".join(parts), first.start, first.block.page, first.block.headings, tokens, atoms[-1].block.page
+    )
 
 
 _ABBREVIATED = (

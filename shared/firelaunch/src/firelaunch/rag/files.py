@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Protocol
@@ -22,6 +23,7 @@ from ..store.fence import Fence
 
 __all__ = [
     "CLIENTS_FOLDERS",
+    "FilePieces",
     "Files",
     "LocalFiles",
     "ScopedFiles",
@@ -189,6 +191,46 @@ class ScopedFiles:
         return path
 
 
+class FilePieces(Iterator[bytes]):
+    """A file's content in pieces. The first is read at once, so that a file that is not there is known at once.
+
+    Args:
+        pieces_from: gives the pieces from a byte on.
+
+    Attributes:
+        beginning: the first bytes of the file.
+    """
+
+    beginning: bytes = b""
+
+    def __init__(self, pieces_from: Callable[[int], Iterator[bytes]]) -> None:
+        self._pieces_from = pieces_from
+        self._rest: Iterator[bytes] = iter(())
+        self.seek(0)
+
+    def __next__(self) -> bytes:
+        return next(self._rest)
+
+    def seekable(self) -> bool:
+        """Return True, as :meth:`io.IOBase.seekable` does."""
+        return True
+
+    def seek(self, start: int) -> int:
+        """Go on from byte ``start``."""
+        rest = self._pieces_from(start)
+        first = next(rest, b"")
+        if start == 0:
+            self.beginning = first[:_BEGINNING]
+        self._rest = chain([first], rest)
+        self._start = start
+        return start
+
+    def tell(self) -> int:
+        """Return the byte that was sought last."""
+        return self._start
+
+
+_BEGINNING = 1_024
 _PIECE = 1 << 20
 _LOCK_SECONDS = 30.0
 

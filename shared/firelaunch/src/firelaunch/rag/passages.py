@@ -63,6 +63,8 @@ def _head(passage: Passage) -> str:
     """Return where the passage is from. Titles and headings come from the document, so they are sanitized, too."""
     place = passage.hit.entry.place
     facts = {name: place[name] for name in ("title", "page", "headings") if place.get(name)}
+    if place.get("last_page", place.get("page")) != place.get("page"):
+        facts["last_page"] = place["last_page"]
     quoted = json.dumps(_sanitize(facts), ensure_ascii=False)
     return "from=" + quoted.replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -97,6 +99,7 @@ def source_view(passage: Passage) -> dict[str, Any]:
         "url": place.get("url"),
         "record": place.get("record"),
         "page": place.get("page"),
+        "last_page": place.get("last_page", place.get("page")),
         "headings": list(place.get("headings", ())),
         "start": place.get("start", 0),
         "end": place.get("end", 0),

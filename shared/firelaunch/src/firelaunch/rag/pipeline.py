@@ -170,7 +170,8 @@ def _entry(
     number = occurrences[digest]
     occurrences[digest] += 1
     name = _entry_id(document, digest, number) + (f"-{generation}" if generation else "")
-    place = {**about, "page": chunk.page, "headings": list(chunk.headings), "start": chunk.start, "end": chunk.end}
+    pages = {"page": chunk.page, "last_page": chunk.last_page}
+    place = {**about, **pages, "headings": list(chunk.headings), "start": chunk.start, "end": chunk.end}
     if generation:
         place[GENERATION] = generation
     return Entry(name, document, chunk.embedded_text, None, {}, place)

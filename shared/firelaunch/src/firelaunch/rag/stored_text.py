@@ -56,6 +56,7 @@ class Excerpt:
     Args:
         start: where ``text`` begins in the document's text, in characters.
         page, headings: of the block in which it begins, as in :class:`.parse.base.Block`.
+        last_page: of the block in which it ends.
     """
 
     before: str
@@ -64,6 +65,7 @@ class Excerpt:
     start: int
     page: int | None
     headings: tuple[str, ...]
+    last_page: int | None = None
 
     @property
     def end(self) -> int:
@@ -85,6 +87,7 @@ def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Excerpt
     first, last = max(0, start - around), end + around
     parts: list[str] = []
     first_block: Block | None = None
+    last_page: int | None = None
     at = 0
     for block in read_blocks(file):
         if at >= last:
@@ -93,8 +96,11 @@ def read_span(file: IO[bytes], start: int, end: int, around: int = 0) -> Excerpt
         parts.append(text[max(0, first - at) : last - at])
         if first_block is None and block.end > start:
             first_block = block
+        if block.start < end:
+            last_page = block.page
         at = block.end
     if first_block is None:
         return None
     text, begin, stop = "".join(parts), start - first, end - first
-    return Excerpt(text[:begin], text[begin:stop], text[stop:], start, first_block.page, first_block.headings)
+    before, after = text[:begin], text[stop:]
+    return Excerpt(before, text[begin:stop], after, start, first_block.page, first_block.headings, last_page)

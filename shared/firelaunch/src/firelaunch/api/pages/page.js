@@ -126,8 +126,14 @@ async function openPassage(citation) {
   }
 }
 
-function place({ page, headings, library, url }) {
-  const parts = [page ? `Page ${page}` : "", headings.join(" › "), library ? "the app's library" : ""].filter(Boolean);
+/** Say on which pages a passage is: "page 3", or "pages 3–4"; "" in formats that have none. */
+function pagesOf({ page, last_page: last }) {
+  return !page ? "" : (last ?? page) === page ? `page ${page}` : `pages ${page}–${last}`;
+}
+
+function place({ headings, library, url, ...pages }) {
+  const where = pagesOf(pages);
+  const parts = [where && where[0].toUpperCase() + where.slice(1), headings.join(" › "), library ? "the app's library" : ""].filter(Boolean);
   return [parts.join(" · "), ...(isLink(url ?? "") ? [parts.length ? " · " : "", link(url, "Open the page")] : [])];
 }
 
@@ -232,7 +238,7 @@ function citeButton(citation) {
 
 function footOf(message, citations) {
   const sources = citations.map((each) => {
-    const where = [each.title, each.page && `page ${each.page}`, each.headings.at(-1)].filter(Boolean).join(", ");
+    const where = [each.title, pagesOf(each), each.headings.at(-1)].filter(Boolean).join(", ");
     return make("li", {}, button(`[${each.number}] ${where}`, () => openPassage(each), "source"));
   });
   const cited = new Set(citations.map((each) => `p${each.number}`));

@@ -7,17 +7,13 @@ is imported with the first such job, so that it does not slow down the start.
 
 from __future__ import annotations
 
-import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from hashlib import sha256
-from secrets import token_hex
+from datetime import timedelta
 from typing import IO, Any, Final, cast
 
 from pydantic import BaseModel, Field
 
-from ...errors import AlreadyExists, Fenced, InvalidId, NotFound
+from ...errors import AlreadyExists, Fenced, NotFound
 from ...jobs.base import Job, Kind, job_view
 from ...paging import iso_time
 from ...scope import Scope
@@ -26,6 +22,7 @@ from ...store.audit import audit_writes
 from ...store.base import Create, Delete, Document, Update
 from ...store.fence import Fence
 from ...store.scoped import ScopedStore
+from ...store.signed_links import LINK_KEY, check_link, link_of, new_link_key, read_link
 from .. import Handlers, JobDone, JobFailed, JobRun
 
 __all__ = [
@@ -72,7 +69,7 @@ def start_export(services: Services, user: Scope, *, told: bool = False) -> Job:
     """
     day = services.metering.today()
     prepared = services.jobs.prepare(user, EXPORT, UserExport(day=day), key=day)
-    facts = {"day": day, "created_at": services.clock(), "link_key": token_hex(32)}
+    facts = {"day": day, "created_at": services.clock(), LINK_KEY: new_link_key()}
     record = Create(user.export(prepared.job_id), facts)
     try:
         entry = audit_writes(user, "data.exported", str(user.uid), services.clock(), whom=user.uid) if told else []
@@ -96,25 +93,10 @@ def export_view(services: Services, user: Scope, export_id: str, address: Callab
     job = job_view(services.jobs.get(user, export_id))
     view = {name: job[name] for name in ("id", "state", "created_at", "progress", "error")}
     view |= {"bytes": record.data.get("bytes"), "expires_at": iso_time(record.data.get("expires_at"))}
-    if not _is_kept(services, record) or "link_key" not in record.data:
+    if not _is_kept(services, record) or LINK_KEY not in record.data:
         return {**view, "url": None, "url_expires_at": None}
     until = min(services.clock() + timedelta(seconds=_LINK_SECONDS), record.data["expires_at"])
-    return {**view, "url": address(_link(record, user, until)), "url_expires_at": iso_time(until)}
-
-
-def _link(record: Document, user: Scope, until: datetime) -> str:
-    """Return the key by which anybody gets the file until ``until``. It says whose file it is, and is signed.
-
-    The app signs it itself, with a key of the export's own. An account that may have Google sign in its name may also
-    sign in to Firebase as anybody, so no app's account may.
-    """
-    about = urlsafe_b64encode(f"{int(until.timestamp())} {user.uid}".encode()).decode().rstrip("=")
-    return f"{about}.{_signature(record, about)}"
-
-
-def _signature(record: Document, about: str) -> str:
-    key = bytes.fromhex(record.data["link_key"])
-    return hmac.new(key, f"{record.id} {about}".encode(), sha256).hexdigest()
+    return {**view, "url": address(link_of(record, user, until)), "url_expires_at": iso_time(until)}
 
 
 def archive_of_link(services: Services, export_id: str, key: str) -> Iterator[bytes]:
@@ -123,18 +105,11 @@ def archive_of_link(services: Services, export_id: str, key: str) -> Iterator[by
     Raises:
         NotFound: the key is none of this export's, or its hour is over, or the file is not there any more.
     """
-    about, _, signature = key.partition(".")
-    try:
-        until, _, uid = urlsafe_b64decode(about + "=" * (-len(about) % 4)).decode().partition(" ")
-        user, expired = services.store.scope.of(uid), int(until) <= services.clock().timestamp()
-    except (ValueError, InvalidId):  # also what is no base64, no text, or no number
-        raise NotFound from None
-    record = _record(services, user, export_id)
-    if expired or "link_key" not in record.data:
+    target = read_link(key, services.store.scope, services.clock)
+    if target.owner.uid is None:
         raise NotFound
-    if not hmac.compare_digest(_signature(record, about).encode(), signature.encode()):
-        raise NotFound
-    return archive_of(services, user, export_id)
+    check_link(target, _record(services, target.owner, export_id))
+    return archive_of(services, target.owner, export_id)
 
 
 def archive_of(services: Services, user: Scope, export_id: str) -> Iterator[bytes]:

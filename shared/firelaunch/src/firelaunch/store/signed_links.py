@@ -1,0 +1,88 @@
+"""Links that let anybody who has them read one file for a short time. Each says what it is for, and is signed.
+
+The app signs them itself, with a key that the file's own record holds: without the record no link works. Google's
+signed URLs are not used. An account that may have Google sign in its name may also sign in to Firebase as anybody, so
+no app's account may (docs/adr/0046).
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from secrets import token_hex
+from typing import Final
+
+from ..errors import InvalidId, NotFound
+from ..scope import Scope
+from .base import Document
+
+__all__ = ["LINK_KEY", "LinkTarget", "check_link", "link_of", "new_link_key", "read_link"]
+
+LINK_KEY: Final = "link_key"
+"""The field of a record with the key of its links."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkTarget:
+    """What a link says, before its signature is checked.
+
+    Args:
+        owner: whose file it is: a user's, or the app's.
+        until: when it ends, in seconds since 1970.
+        version: of the content; "" if there is one alone.
+    """
+
+    owner: Scope
+    until: int
+    version: str
+    about: str
+    signature: str
+
+
+def new_link_key() -> str:
+    """Return a key for a record's links."""
+    return token_hex(32)
+
+
+def link_of(record: Document, owner: Scope, until: datetime, version: str = "") -> str:
+    """Return the link's text: it says whose file it is and until when it works, and is signed."""
+    about = urlsafe_b64encode(f"{int(until.timestamp())} {version} {owner.uid or ''}".encode()).decode().rstrip("=")
+    return f"{about}.{_signature(record, about)}"
+
+
+def read_link(text: str, app: Scope, clock: Callable[[], datetime]) -> LinkTarget:
+    """Return what a link says. Its signature is checked by :func:`check_link`, once its record is read.
+
+    Raises:
+        NotFound: it is no link, or its time is over.
+    """
+    about, _, signature = text.partition(".")
+    try:
+        until, version, uid = urlsafe_b64decode(about + "=" * (-len(about) % 4)).decode().split(" ", 2)
+        target = LinkTarget(app.of(uid) if uid else app, int(until), version, about, signature)
+    except (ValueError, InvalidId):  # also what is no base64, no text, or no number
+        raise NotFound from None
+    if target.until <= clock().timestamp():
+        raise NotFound
+    return target
+
+
+def check_link(target: LinkTarget, record: Document) -> None:
+    """Check a link's signature.
+
+    Raises:
+        NotFound: it is none of this record's.
+    """
+    if LINK_KEY not in record.data:
+        raise NotFound
+    if not hmac.compare_digest(_signature(record, target.about).encode(), target.signature.encode()):
+        raise NotFound
+
+
+def _signature(record: Document, about: str) -> str:
+    key = bytes.fromhex(record.data[LINK_KEY])
+    return hmac.new(key, f"{record.path} {about}".encode(), sha256).hexdigest()
