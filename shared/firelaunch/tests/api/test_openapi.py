@@ -330,6 +330,9 @@ def request_of(
         found = an_answer(store, found).removesuffix("-a") if "contents" in path else a_record(store)
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
+    if path == "/v1/documents/{id}/content":
+        link = user.get(f"/v1/documents/{found}/file").get_json()
+        return user.client.get(link.get("url") or filled(path, found))
     content = operation.get("requestBody", {}).get("content", {})
     headers = {"Authorization": f"Bearer {user.token}"}
     if "multipart/form-data" in content:

@@ -54,7 +54,9 @@ def show_sources(message: dict[str, Any]) -> None:
     for source in message["citations"]:
         place = [source["title"]]
         if source["page"]:
-            place.append(f"page {source['page']}")
+            last = source["last_page"]
+            several = last not in {None, source["page"]}
+            place.append(f"pages {source['page']} to {last}" if several else f"page {source['page']}")
         place += [" > ".join(source["headings"])] if source["headings"] else []
         note(f"[{source['number']}] {', '.join(place)}")
 

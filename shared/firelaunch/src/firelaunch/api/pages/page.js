@@ -119,10 +119,24 @@ async function openPassage(citation) {
     const mark = make("mark", {}, text);
     const [head, tail] = [start > before.length ? "…" : "", after.length === 600 ? "…" : ""];
     $("passage-text").replaceChildren(head + before, mark, after + tail);
+    $("passage-place").append(" ", button("Open the file", () => openFile(citation), "source"));
     mark.scrollIntoView({ block: "center" });
   } catch (error) {
     const gone = error.status === 404 ? new ApiError(404, { message: "This document was deleted." }) : error;
     $("passage-text").replaceChildren(problem(gone, null));
+  }
+}
+
+/** Open a passage's document in a tab of its own, a PDF at the passage's page; other files are downloaded. */
+async function openFile({ document_id: id, library, page }) {
+  const tab = window.open("", "_blank"); // while the click counts
+  try {
+    const { url } = await read(`v1/documents/${encodeURIComponent(id)}/file?${new URLSearchParams({ library })}`);
+    tab.opener = null;
+    tab.location = page ? `${url}#page=${page}` : url;
+  } catch (error) {
+    tab.close();
+    $("passage-text").append(problem(error, null));
   }
 }
 
