@@ -308,6 +308,10 @@ def an_answer(store: FailingStore, chat: str) -> str:
     return f"{request}-a"
 
 
+LINKED = {"/v1/exports/{id}/file": "/v1/me/exports/{id}", "/v1/documents/{id}/content": "/v1/documents/{id}/file"}
+"""Routes that need a link, and those that give it."""
+
+
 def request_of(
     method: str, path: str, operation: dict[str, Any], user: User, store: FailingStore, files: LocalFiles
 ) -> Any:
@@ -317,9 +321,6 @@ def request_of(
         found = a_job(store, path)
     if "/exports/" in path:
         found = an_export(store, files)
-    if path == "/v1/exports/{id}/file":
-        export = user.get(f"/v1/me/exports/{found}").get_json()
-        return user.client.get(export.get("url") or filled(path, found))
     if "/devices/" in path:
         found = user.post("/v1/devices", {"token": "t", "platform": "web"}).get_json().get("id", "gone")
     if path == "/v1/chats/{id}/files/{file}":
@@ -330,8 +331,8 @@ def request_of(
         found = an_answer(store, found).removesuffix("-a") if "contents" in path else a_record(store)
     if path.startswith("/v1/documents/{id}"):
         found = a_document(store, files)
-    if path == "/v1/documents/{id}/content":
-        link = user.get(f"/v1/documents/{found}/file").get_json()
+    if path in LINKED:
+        link = user.get(LINKED[path].format(id=found)).get_json()
         return user.client.get(link.get("url") or filled(path, found))
     content = operation.get("requestBody", {}).get("content", {})
     headers = {"Authorization": f"Bearer {user.token}"}

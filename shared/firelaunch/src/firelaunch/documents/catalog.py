@@ -251,7 +251,8 @@ class Documents:
             data = self._record(source, size, digest, prepared.job_id, record)
             # The records themselves are not counted either, so their texts need no gate.
             creation = _document_writes(scope, path, data, record, gate, counted=source.record is None)
-            source_write = Set(scope.source(source.id), {"uid": scope.uid, "document": source.id})
+            facts = {"uid": scope.uid, "document": source.id, LINK_KEY: new_link_key()}
+            source_write = Set(scope.source(source.id), facts)
             try:
                 self._store.commit([*creation, source_write, prepared.write])
             except Fenced:
@@ -345,25 +346,27 @@ class Documents:
     def link_to_file(self, scope: Scope, document: str, until: datetime) -> tuple[Document, str]:
         """Return a document's record, and a link to its file that works until ``until``.
 
+        The link's key is in the document's source record, which no client can read.
+
         Raises:
             Conflict: the document has no file: it is the text of a record, was not fetched yet, or has failed.
         """
         self._check(scope)
 
-        def attempt() -> Document:
-            record = self.record(scope, document)
-            if record.data.get("status") == "deleting":
+        def attempt() -> tuple[Document, Document]:
+            record, source = self._store.get_many([scope.document(document), scope.source(document)])
+            if record is None or source is None or record.data.get("status") == "deleting":
                 raise NotFound
             if is_record_text(document) or not record.data.get("hash"):
                 raise Conflict("This document has no file: it was not fetched yet, or it could not be read.")
-            if LINK_KEY in record.data:
-                return record
+            if LINK_KEY in source.data:
+                return record, source
             key = {LINK_KEY: new_link_key()}  # the document is from before links
-            at = self._store.commit([Update(record.path, key, if_updated_at=record.update_time)])
-            return Document(record.path, {**record.data, **key}, record.create_time, at)
+            at = self._store.commit([Update(source.path, key, if_updated_at=source.update_time)])
+            return record, Document(source.path, {**source.data, **key}, source.create_time, at)
 
-        record = self._admission.run(scope.root, attempt)
-        return record, link_of(record, scope, until, record.data["hash"])
+        record, source = self._admission.run(scope.root, attempt)
+        return record, link_of(source, scope, until, record.data["hash"])
 
     def file_of_link(self, document: str, link: str) -> tuple[Document, FilePieces]:
         """Return a document's record and its file, for whoever has a link to it.
@@ -372,8 +375,12 @@ class Documents:
             NotFound: it is no link to this document's file, its time is over, or the document was deleted or replaced.
         """
         target = read_link(link, self._store.scope, self.clock)
-        record = self.record(target.owner, document)
-        check_link(target, record)
+        self._check(target.owner)
+        paths = [target.owner.document(document), target.owner.source(document)]
+        record, source = self._store.get_many(paths)
+        if record is None or source is None:
+            raise NotFound
+        check_link(target, source)
         if record.data.get("status") == "deleting" or record.data.get("hash") != target.version:
             raise NotFound
         path = f"{record.path}/{target.version}"
@@ -637,7 +644,6 @@ class Documents:
             "characters": old.data.get("characters", 0) if old is not None else 0,
             "warnings": old.data.get("warnings", []) if old is not None else [],
             "cost_micro_usd": 0,
-            LINK_KEY: new_link_key() if old is None or LINK_KEY not in old.data else old.data[LINK_KEY],
             "created_at": now if old is None else old.data["created_at"],
             "updated_at": now,
         }

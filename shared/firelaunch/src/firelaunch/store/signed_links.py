@@ -1,8 +1,8 @@
 """Links that let anybody who has them read one file for a short time. Each says what it is for, and is signed.
 
-The app signs them itself, with a key that the file's own record holds: without the record no link works. Google's
-signed URLs are not used. An account that may have Google sign in its name may also sign in to Firebase as anybody, so
-no app's account may (docs/adr/0046).
+The app signs them itself, with a key in a record of the file's that no client can read: without it no link works.
+Google's signed URLs are not used. An account that may have Google sign in its name may also sign in to Firebase as
+anybody, so no app's account may (docs/adr/0046).
 """
 
 from __future__ import annotations
