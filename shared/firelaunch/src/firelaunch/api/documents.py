@@ -416,13 +416,7 @@ def file(path: Path, query: LibraryQuery) -> dict[str, Any]:
 @api.get(
     "/documents/<id>/content",
     public=True,
-    responses={
-        200: _FILE,
-        206: _FILE,
-        304: None,
-        416: None,
-        **errors_of_anyone(*_OF_A_DOCUMENT, RateLimited, *OF_THE_STORE),
-    },
+    responses={200: _FILE, **errors_of_anyone(*_OF_A_DOCUMENT, RateLimited, *OF_THE_STORE)},
     operation_id="getDocumentContent",
     summary="Fetch a document's file by its link",
     description="The `url` of a file. It needs no token, as its `key` says who may have the file, and until when. One "
