@@ -46,6 +46,7 @@ _DOCUMENT = {
     "id": "d0123456789abcdef0123456789abcdef",
     "name": "handbook.pdf",
     "url": None,
+    "part_of": None,
     "status": "ready",
     "progress": 1.0,
     "error": None,
@@ -126,6 +127,7 @@ class DocumentAnswer(BaseModel):
     id: str
     name: str
     url: str | None
+    part_of: str | None = Field(default=None, description="The mail that it is attached to, and is deleted with.")
     status: str = Field(description='"queued", "parsing", "embedding", "ready", "failed" or "deleting".')
     progress: float = Field(description="From 0 to 1; written at most once a second.")
     error: DocumentError | None

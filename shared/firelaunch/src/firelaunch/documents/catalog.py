@@ -59,6 +59,7 @@ __all__ = [
     "Ingest",
     "document_id",
     "is_complete",
+    "level_of",
     "metadata_of",
 ]
 
@@ -103,17 +104,31 @@ class DocumentSource:
         name: the name for people. It also identifies a file or an upload.
         url: the URL of a page. It identifies the page.
         record: the collection and the id of one of the app's own records, whose text is the document.
+        part: of a mail's attachment, the id of the mail's document and the number among attachments of that name.
     """
 
     kind: str
     name: str
     url: str = ""
     record: tuple[str, str] | None = None
+    part: tuple[str, int] | None = None
 
     @property
     def id(self) -> str:
         """The document's id. Equal sources have equal ids."""
+        if self.part:
+            return document_id("\n".join([*map(str, self.part), self.name]))  # no name or URL has a line break
         return record_text_id(*self.record) if self.record else document_id(self.url or self.name)
+
+
+def level_of(record: Document) -> int:
+    """Return how many mails a document is attached within: 0 for one that was put up by itself."""
+    return int(record.data.get("level", 0))
+
+
+def _part_facts(whole: Document | None) -> dict[str, Any]:
+    """Return what an attachment's record says of the mail, if it is one."""
+    return {} if whole is None else {"part_of": whole.id, "level": level_of(whole) + 1}
 
 
 def document_id(name_or_url: str) -> str:
@@ -205,17 +220,20 @@ class Documents:
         file: IO[bytes] | IncomingFile | None = None,
         *,
         key: str | None = None,
+        whole: Document | None = None,
     ) -> tuple[dict[str, Any], bool]:
         """Add a document, or replace its content, and let a job index it.
 
         Args:
             file: the content, seekable or received before (:meth:`received`); None if the job fetches the content.
+            whole: of an attachment, the mail's record, as the mail's job has read it.
             key: an idempotency key. Calls with the same key add the document once, even if it was deleted since.
 
         Returns:
             the document, and whether there is work to do. There is none if the content has not changed.
 
         Raises:
+            Fenced: the mail was deleted or replaced.
             InvalidId: the name of an upload is not a valid file name.
             TooLarge: the file is too large.
             TooMany: the plan, or the library, allows no more documents.
@@ -236,7 +254,10 @@ class Documents:
                 # A deletion is under way, or it broke off. Finish it, and let the next try start from nothing.
                 self._finish_deletion(scope, record.id)
                 raise PreconditionFailed(reason="the document was being deleted")
+            joined = self._joined(whole, source.id)
             if record is not None and digest and self._is_up_to_date(record, digest):
+                if joined:
+                    self._store.commit(joined)
                 return document_view(record.id, record.data), False, "", None
             if record is None and source.record is None:
                 self._check_count(scope, user)
@@ -248,13 +269,13 @@ class Documents:
             prepared = self._jobs.prepare(scope, INGEST, Ingest(document=source.id, after=earlier_job), key=key)
             if key is not None and self._store.get(prepared.write.path) is not None:
                 return document_view(source.id, {} if record is None else record.data), False, "", None
-            data = self._record(source, size, digest, prepared.job_id, record)
+            data = self._record(source, size, digest, prepared.job_id, record) | _part_facts(whole)
             # The records themselves are not counted either, so their texts need no gate.
             creation = _document_writes(scope, path, data, record, gate, counted=source.record is None)
             facts = {"uid": scope.uid, "document": source.id, LINK_KEY: new_link_key()}
             source_write = Set(scope.source(source.id), facts)
             try:
-                self._store.commit([*creation, source_write, prepared.write])
+                self._store.commit([*creation, source_write, prepared.write, *joined])
             except Fenced:
                 # The user is being erased, so nothing may name the file just stored any more.
                 if file is not None and record is None and self._store.get(path) is None:
@@ -271,6 +292,22 @@ class Documents:
         if prepared is not None:
             self._jobs.send(prepared)
         return view, has_work
+
+    def _joined(self, whole: Document | None, part: str) -> list[Write]:
+        """Return the write by which a mail's record names one more attachment; none if it does.
+
+        In one commit with the attachment's record, so that no attachment is left behind when its mail is deleted.
+        """
+        if whole is None:
+            return []
+        current = self._store.get(whole.path)
+        same = current is not None and all(
+            current.data.get(name) == whole.data.get(name) for name in (GENERATION, "hash", "job")
+        )
+        if current is None or not same or current.data.get("status") in _GIVEN_UP:
+            raise Fenced(reason="the mail was deleted or replaced while its attachments were added")
+        parts = list(current.data.get("parts", []))
+        return [] if part in parts else [Update(whole.path, {"parts": [*parts, part]}, current.update_time)]
 
     def crawl(self, scope: Scope, url: str, depth: int, pages: int) -> Job:
         """Let a job add the pages of a site as documents.
@@ -420,10 +457,21 @@ class Documents:
             record = self._store.get(scope.document(document))
             if record is not None and record.data.get("status") != "deleting":
                 change = {"status": "deleting", "shown": None, "updated_at": self.clock()}
-                self._store.commit([Update(record.path, change, if_updated_at=record.update_time)])
+                marked = [record, *self._parts(scope, record)]
+                self._store.commit([Update(each.path, change, if_updated_at=each.update_time) for each in marked])
             return record
 
         return self._admission.run(scope.root, attempt)
+
+    def _parts(self, scope: Scope, record: Document) -> list[Document]:
+        """Return the records of a mail's attachments, and of those of attached mails."""
+        parts = []
+        waiting = [record]
+        while waiting:
+            names = [scope.document(name) for each in waiting for name in each.data.get("parts", ())]
+            waiting = [part for part in (self._store.get_many(names) if names else ()) if part is not None]
+            parts += waiting
+        return parts
 
     def finish_deletion(self, scope: Scope, document: str) -> None:
         """Remove all data of a document whose record says that it is being deleted.
@@ -437,6 +485,8 @@ class Documents:
         record = self._store.get(scope.document(document))
         if record is None or record.data.get("status") != "deleting":
             return
+        for part in record.data.get("parts", ()):
+            self._finish_deletion(scope, part)
         deletes = [Delete(record.path, if_updated_at=record.update_time), Delete(scope.source(document))]
         try:
             self.wipe(scope, document, record.update_time)
@@ -643,6 +693,7 @@ class Documents:
             "chunks": old.data.get("chunks", 0) if old is not None else 0,
             "characters": old.data.get("characters", 0) if old is not None else 0,
             "warnings": old.data.get("warnings", []) if old is not None else [],
+            "parts": list(old.data.get("parts", [])) if old is not None else [],
             "cost_micro_usd": 0,
             "created_at": now if old is None else old.data["created_at"],
             "updated_at": now,

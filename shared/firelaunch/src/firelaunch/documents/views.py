@@ -16,6 +16,7 @@ def document_view(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "id": name,
         "name": data.get("name", ""),
         "url": data.get("url") or None,
+        "part_of": data.get("part_of"),
         "status": data.get("status", "queued"),
         "progress": data.get("progress", 0.0),
         "error": data.get("error"),

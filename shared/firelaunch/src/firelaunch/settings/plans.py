@@ -50,6 +50,13 @@ class Plan(Section):
         default=60, ge=1, description="Documents that the user may put up in a clock minute (UTC)."
     )
     documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
+    picture_pages: int = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        description="Pages of one document that are pictures, such as scans, whose text a model reads at most; each is "
+        "[paid from the user's day](documents.md#scans-and-pictures). 0: none are read.",
+    )
     features: tuple[Feature, ...] = Field(
         default=(), description="Names of the app's own that the plan switches on; `turn.features` has them."
     )

@@ -21,13 +21,18 @@ from typing import Any
 
 from .base import MEMORY_STATUS, Block, Draft, ParseLimits, Unreadable, place
 from .omissions import Omission
-from .sniff import FORMATS, sniff
+from .sniff import EXTRACTORS, FORMATS, PICTURES, sniff
 
 _DETAIL = 300
+_OF_ANY = {"any": FORMATS, "files": EXTRACTORS, "pictures": PICTURES}
+"""What may be asked of a file whose format is to be detected."""
 
 
 def main(format_name: str, extension: str, limits: ParseLimits) -> None:
-    """Parse standard input as ``format_name``, or as its detected format if that is "any"."""
+    """Parse standard input as ``format_name``, or as its detected format if that is "any".
+
+    With "files" the answer is the files that the document holds, with "pictures" its pages that are pictures.
+    """
     _restrict(limits)
     try:
         count = 0
@@ -59,9 +64,11 @@ def _blocks(format_name: str, extension: str, limits: ParseLimits) -> Iterator[B
             _send("progress", round(min(fraction, 1.0), 3))
 
     with open(0, "rb", closefd=False) as file:
-        module, _, function = FORMATS.get(
-            sniff(file, extension, limits) if format_name == "any" else format_name, ""
-        ).partition(":")
+        parsers = _OF_ANY.get(format_name, FORMATS)
+        own_format = sniff(file, extension, limits) if format_name in _OF_ANY else format_name
+        if own_format not in parsers:
+            return  # it holds no such files
+        module, _, function = parsers[own_format].partition(":")
         parser: Any = getattr(importlib.import_module(f".{module}", __package__), function)
         yield from place(_drafts(parser(file, limits, progress)), limits.text_characters)
 

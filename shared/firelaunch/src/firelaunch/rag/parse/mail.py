@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 from . import html
 from .base import Draft, Extract, Outline, ParseLimits, Unreadable
+from .extracts import drafts
+from .omissions import Omission
 from .text import paragraphs
 
 __all__ = ["files", "outlook_files", "parse", "parse_outlook"]
@@ -26,7 +28,7 @@ _LITTLE = 0.5
 """A plain text below this share of the HTML's says only that there is HTML."""
 
 
-def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
     """Yield a mail's subject, its sender, receivers and date, its text, and the names of its attachments.
 
     Raises:
@@ -36,12 +38,12 @@ def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]
     progress(1.0)
 
 
-def files(file: BinaryIO, _limits: ParseLimits) -> Iterator[Extract]:
-    """Yield a mail's attachments. Errors are those of :func:`parse`."""
-    return _attachments(_message(file))
+def files(file: BinaryIO, limits: ParseLimits, _progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
+    """Yield a mail's attachments, as :mod:`.extracts` says. Errors are those of :func:`parse`."""
+    return drafts(_attachments(_message(file)), limits)
 
 
-def parse_outlook(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse_outlook(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
     """Yield the blocks of a mail in Outlook's format, as :func:`parse` does."""
     from .outlook import message
 
@@ -49,11 +51,13 @@ def parse_outlook(file: BinaryIO, limits: ParseLimits, progress: Callable[[float
     progress(1.0)
 
 
-def outlook_files(file: BinaryIO, _limits: ParseLimits) -> Iterator[Extract]:
+def outlook_files(
+    file: BinaryIO, limits: ParseLimits, _progress: Callable[[float], None]
+) -> Iterator[Draft | Omission]:
     """Yield the attachments of a mail in Outlook's format. A mail that is attached has the Internet's format."""
     from .outlook import message
 
-    return _attachments(message(file))
+    return drafts(_attachments(message(file)), limits)
 
 
 def _message(file: BinaryIO) -> EmailMessage:
@@ -63,7 +67,7 @@ def _message(file: BinaryIO) -> EmailMessage:
         raise Unreadable("too_deep") from error
 
 
-def _drafts(message: EmailMessage, limits: ParseLimits) -> Iterator[Draft]:
+def _drafts(message: EmailMessage, limits: ParseLimits) -> Iterator[Draft | Omission]:
     parts = list(_leaves(message))
     subject = " ".join(_header(message, "Subject").split())
     outline = Outline()
@@ -77,6 +81,7 @@ def _drafts(message: EmailMessage, limits: ParseLimits) -> Iterator[Draft]:
                 yield replace(draft, headings=(*outline.path, *draft.headings)[:12])
     names = [_name(part) for part in parts if _is_attachment(part)]
     if names:
+        yield Omission("attachments", len(names), len(names))
         yield Draft("Attachments: " + ", ".join(names), "paragraph", None, outline.path)
 
 
@@ -84,8 +89,8 @@ def _text_drafts(part: EmailMessage, limits: ParseLimits) -> Iterator[Draft]:
     text = _text(part)
     if part.get_content_subtype() == "html":
         return html.parse(BytesIO(text.encode("utf-8", "replace")), limits, lambda _: None)
-    drafts = list(paragraphs(iter([text.replace("\r\n", "\n")])))
-    return iter([replace(draft, gap=draft.gap if at else None) for at, draft in enumerate(drafts)])
+    found = list(paragraphs(iter([text.replace("\r\n", "\n")])))
+    return iter([replace(draft, gap=draft.gap if at else None) for at, draft in enumerate(found)])
 
 
 def _leaves(message: EmailMessage, depth: int = 0) -> Iterator[EmailMessage]:

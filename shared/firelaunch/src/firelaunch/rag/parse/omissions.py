@@ -12,6 +12,10 @@ MESSAGES: Final = {
         "{count} of {total} pages is a picture. Run text recognition (OCR) on the file and upload it again.",
         "{count} of {total} pages are pictures. Run text recognition (OCR) on the file and upload it again.",
     ),
+    "attachments": (
+        "{count} of {total} attachments was not read. Upload it by itself, in a form that can be read.",
+        "{count} of {total} attachments were not read. Upload them by themselves, in a form that can be read.",
+    ),
     "damaged_pages": (
         "{count} of {total} pages is damaged and was not read. Save the file anew and upload it again.",
         "{count} of {total} pages are damaged and were not read. Save the file anew and upload it again.",

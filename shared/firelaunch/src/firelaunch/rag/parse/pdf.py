@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO
 from .base import Draft, Outline, ParseLimits, Unreadable
 from .omissions import Omission
 
-__all__ = ["MAX_PAGES", "measure", "parse"]
+__all__ = ["MAX_PAGES", "measure", "parse", "pictures"]
 
 MAX_PAGES = 5_000
 
@@ -25,6 +26,9 @@ _FORM_DEPTH = 15
 
 _PAGE_NUMBER_CHARACTERS = 12
 """A page with no more text than its number may be a picture."""
+
+_PICTURE_SIDE = 2_048
+"""Pixels of the longer side of a page that is drawn."""
 
 _PICTURE_SHARE = 0.2
 """Share of the page that a picture covers which may hold text."""
@@ -69,8 +73,7 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
         except pypdfium2.PdfiumError:
             failed += 1
             continue
-        if sum(len(line.text) for line in lines) <= _PAGE_NUMBER_CHARACTERS:
-            pictures += _is_picture(document, number, raw)
+        pictures += _is_picture_page(document, number, lines, raw)
         for line in lines:
             sizes[round(line.height, 1)] += len(line.text)
         body = sizes.most_common(1)[0][0] if sizes else 0.0
@@ -83,6 +86,39 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
     for code, count in (("picture_pages", pictures), ("damaged_pages", failed)):
         if count:
             yield Omission(code, count, pages)
+
+
+def pictures(file: BinaryIO, _limits: ParseLimits, _progress: Callable[[float], None]) -> Iterator[Draft]:
+    """Yield the pages that are pictures as JPEG files in Base64, each with its number.
+
+    Raises:
+        Unreadable: as for :func:`parse`.
+    """
+    import pypdfium2
+    from pypdfium2 import raw
+
+    from .pictures import jpeg
+
+    document = _document(file)
+    for number in range(len(document)):
+        try:
+            if not _is_picture_page(document, number, list(_lines(document, number, raw)), raw):
+                continue
+            page = document[number]
+            try:
+                scale = _PICTURE_SIDE / max(1.0, *page.get_size())
+                shown = page.render(scale=scale, may_draw_forms=False).to_pil()
+            finally:
+                page.close()
+        except pypdfium2.PdfiumError:
+            continue
+        yield Draft(b64encode(jpeg(shown)).decode(), "code", number + 1)
+
+
+def _is_picture_page(document: Any, number: int, lines: list[PdfLine], raw: Any) -> bool:
+    """Return whether a page has no more text than its number, and shows a picture."""
+    characters = sum(len(line.text) for line in lines)
+    return characters <= _PAGE_NUMBER_CHARACTERS and _is_picture(document, number, raw)
 
 
 def _is_picture(document: Any, number: int, raw: Any) -> bool:

@@ -16,15 +16,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain, groupby
+from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
+from ...errors import DocumentUnreadable
 from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, ParseLimits
+from .extracts import content_of
 from .failures import MESSAGES, failure
 from .omissions import MESSAGES as OMISSIONS
 from .omissions import Omission
 
-__all__ = ["links", "parse", "pdf_size"]
+__all__ = ["extracts", "links", "parse", "pdf_size", "pictures"]
 
 _MAX_LINE = 512 * 1024
 _MAX_COUNT = 10**9
@@ -66,6 +70,60 @@ def links(file: IO[bytes], *, limits: ParseLimits | None = None) -> list[str]:
         DocumentUnreadable: the file cannot be read.
     """
     return [block.text for block in _run("links", file, "", limits or ParseLimits())]
+
+
+def extracts(
+    file: IO[bytes],
+    name: str = "",
+    *,
+    limits: ParseLimits | None = None,
+    omit: Callable[[Omission], None] | None = None,
+) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the name and the content of each file that a mail holds as an attachment, if it can be read itself.
+
+    The content is a temporary file, which is closed when the next one is asked for. Arguments are those of
+    :func:`parse`; ``omit`` is called with the attachments that are left out.
+
+    Raises:
+        DocumentUnreadable: the mail cannot be read.
+    """
+    for block, content in _taken_out("files", file, name, limits, omit):
+        yield (block.headings[-1] if block.headings else ""), content
+
+
+def pictures(file: IO[bytes], name: str = "", *, limits: ParseLimits | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and the picture, as JPEG, of each page that is a picture; of a picture file, each page's.
+
+    Raises:
+        DocumentUnreadable: the file cannot be read.
+    """
+    for block, content in _taken_out("pictures", file, name, limits, None):
+        yield block.page or 1, content.read()
+
+
+def _taken_out(
+    what: str, file: IO[bytes], name: str, limits: ParseLimits | None, omit: Callable[[Omission], None] | None
+) -> Iterator[tuple[Block, IO[bytes]]]:
+    """Yield the first block and the content of each file that the child takes out of a document."""
+    limits = limits or ParseLimits()
+    encoded = replace(limits, text_characters=_MAX_COUNT)
+    extension = _EXTENSION.search(name)
+    blocks = _run(what, file, extension[1].lower() if extension else "", encoded, None, omit)
+    try:
+        for _, parts in groupby(blocks, key=lambda block: block.page):
+            with TemporaryFile() as content:
+                first = next(parts)
+                for block in chain([first], parts):
+                    content.write(content_of(block.text))
+                    if content.tell() > limits.file_bytes:
+                        raise failure("crashed", limits, "a file that is larger than its document")
+                content.seek(0)
+                yield first, content
+    except ValueError as error:
+        raise failure("crashed", limits, f"a file that is none: {error}") from error
+    except DocumentUnreadable as error:
+        if error.problem != "nothing_found":
+            raise
 
 
 def pdf_size(file: IO[bytes], *, limits: ParseLimits | None = None) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from .base import ParseLimits, Unreadable
 from .data import delimiter_of
 from .encoding import detect
 
-__all__ = ["FORMATS", "sniff"]
+__all__ = ["EXTRACTORS", "FORMATS", "PICTURES", "sniff"]
 
 FORMATS = {
     "pdf": "pdf:parse",
@@ -36,6 +36,12 @@ FORMATS = {
     "pdf_size": "pdf:measure",
 }
 """Each format's parser: a module of this package, and a function in it."""
+
+EXTRACTORS = {"mail": "mail:files", "msg": "mail:outlook_files"}
+"""The functions that give the files which a document of a format holds."""
+
+PICTURES = {"pdf": "pdf:pictures", "picture": "pictures:files"}
+"""The functions that give the pages which are pictures of a document of a format."""
 
 _SAMPLE = 8192
 _BY_PART = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}

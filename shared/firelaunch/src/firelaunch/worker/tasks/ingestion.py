@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
-from ...documents.catalog import STOPPED, Crawl, Documents, DocumentSource, Ingest, is_complete, metadata_of
+from ...documents.catalog import STOPPED, Crawl, Documents, DocumentSource, Ingest, is_complete, level_of, metadata_of
 from ...errors import (
     BudgetExceeded,
     DocumentUnreadable,
@@ -33,7 +34,7 @@ from ...metering.reservations import Quote, Reservation
 from ...metering.retries import admit
 from ...rag.files import upload_path
 from ...rag.index.base import GENERATION
-from ...rag.parse import Omission, ParseLimits, parse
+from ...rag.parse import Block, Omission, ParseLimits, extracts, parse
 from ...rag.pipeline import Engine, build
 from ...rag.stored_text import read_blocks, write_blocks
 from ...rag.versions import Version
@@ -41,7 +42,9 @@ from ...rag.web.crawl import CrawlLimits, WebPage, crawl
 from ...records.collection import Collection
 from ...scope import is_record_text
 from ...store.base import Document, Update
+from ...store.fence import Fence
 from .. import Cancelled, JobDone, JobRun, Postponed
+from .picture_text import read_pictures, with_pages
 from .record_texts import read_text
 
 if TYPE_CHECKING:
@@ -55,6 +58,13 @@ _PROGRESS_SECONDS = 1.0
 
 _PARSING = 0.4
 """The share of the progress that parsing the file takes."""
+
+_LEVELS = 3
+"""Mails within mails whose attachments are taken out."""
+
+_ATTACHMENTS = "attachments"
+_OF_PICTURES = frozenset({"no_text", "picture"})
+"""Why a file that holds only pictures cannot be read."""
 
 _WAIT_SECONDS = 1.0
 _BUDGET_SECONDS = 3600.0
@@ -125,7 +135,7 @@ class _Work:
         except BudgetExceeded:
             if record.data["source"] == "record":  # nobody would write the record again just for the search
                 raise Postponed(retry_after=_BUDGET_SECONDS) from None
-            message = "Today's budget does not cover embedding this document. Upload it again tomorrow."
+            message = "Today's budget does not cover reading and embedding this document. Upload it again tomorrow."
             return self._fail("budget_exceeded", message)
         except NotFound:
             self._record()  # files vanish when their document is deleted: this then raises _Gone
@@ -213,22 +223,116 @@ class _Work:
         digest = record.data["hash"]
         if record.data.get("text") == digest:
             return record
-        files, limits = self.documents.files(self.run.scope), self._limits()
+        files = self.documents.files(self.run.scope)
         fence = self.documents.fence(self._write(status="parsing", progress=0.0))
         omissions: list[Omission] = []
         with files.open(f"{record.path}/{digest}") as file, TemporaryFile() as text:
-            blocks = parse(
+            characters = self._read_text(file, record, text, omissions, fence)
+            text.seek(0)
+            files.put(f"{record.path}/{digest}.text", text, fence)
+            omissions = self._with_attachments(file, omissions)
+        warnings = [{"code": omission.code, "message": omission.message} for omission in omissions]
+        return self._write(text=digest, characters=characters, warnings=warnings, progress=_PARSING)
+
+    def _read_text(
+        self, file: IO[bytes], record: Document, text: IO[bytes], omissions: list[Omission], fence: Fence
+    ) -> int:
+        """Write the text of a file, and add what is left out of it to ``omissions``.
+
+        Returns:
+            its characters.
+        """
+        limits = self._limits()
+
+        def blocks() -> Iterator[Block]:
+            omissions.clear()
+            return parse(
                 file,
                 _file_name(record),
                 limits=limits,
                 progress=lambda done: self._progress(_PARSING * done),
                 omit=omissions.append,
             )
-            characters = write_blocks(self._checked(blocks), text)
-            text.seek(0)
-            files.put(f"{record.path}/{digest}.text", text, fence)
-        warnings = [{"code": omission.code, "message": omission.message} for omission in omissions]
-        return self._write(text=digest, characters=characters, warnings=warnings, progress=_PARSING)
+
+        unread: DocumentUnreadable | None = None
+        try:
+            characters = write_blocks(self._checked(blocks()), text)
+        except DocumentUnreadable as error:
+            if error.problem not in _OF_PICTURES:
+                raise
+            unread, characters = error, 0
+        if unread is None and not any(each.code == "picture_pages" for each in omissions):
+            return characters
+        texts = self._picture_texts(file, record, fence)
+        if not texts:
+            if unread is not None:
+                raise unread
+            return characters
+        text.seek(0)
+        text.truncate()
+        readable = (block for block in blocks()) if unread is None else iter(())
+        characters = write_blocks(self._checked(with_pages(readable, texts, limits)), text)
+        left = [_without(each, len(texts)) for each in omissions]
+        omissions[:] = [each for each in left if each.count > 0]
+        return characters
+
+    def _picture_texts(self, file: IO[bytes], record: Document, fence: Fence) -> dict[int, str]:
+        """Return the texts of pages that are pictures, if the user's plan has a model read them."""
+        scope, documents = self.run.scope, self.documents
+        if scope.uid is None:
+            return {}
+        plan = documents.plans[documents.plan_of(self.run.services.store.get(scope.root))]
+        if not plan.picture_pages:
+            return {}
+        path = f"{record.path}/{record.data['hash']}"
+        files = documents.files(scope)
+        texts, cost = read_pictures(
+            self.run, file, _file_name(record), files, path, fence, self._limits(), plan.picture_pages
+        )
+        self._spent += cost
+        return texts
+
+    def _with_attachments(self, mail: IO[bytes], omissions: list[Omission]) -> list[Omission]:
+        """Add a mail's attachments as documents of their own, and delete those that the mail has no more.
+
+        Returns:
+            ``omissions``, with the attachments that were not added instead of all.
+        """
+        record = self._record()
+        parts: list[str] = []
+        if level_of(record) < _LEVELS and any(each.code == _ATTACHMENTS for each in omissions):
+            left_out: list[Omission] = []
+            parts, refused = self._take_out(record, mail, left_out)
+            refused += sum(each.count for each in left_out)
+            omissions = [each for each in omissions if each.code != _ATTACHMENTS]
+            omissions += [Omission(_ATTACHMENTS, refused, refused + len(parts))] if refused else []
+        old = record.data.get("parts", [])
+        if old or parts:
+            self._drop_parts(set(old) - set(parts))
+            self._write(parts=parts)
+        return omissions
+
+    def _take_out(self, record: Document, mail: IO[bytes], left_out: list[Omission]) -> tuple[list[str], int]:
+        """Return the ids of the attachments that were added, and the number of those for which there is no room."""
+        parts: list[str] = []
+        refused = 0
+        names: Counter[str] = Counter()
+        for name, content in extracts(mail, _file_name(record), limits=self._limits(), omit=left_out.append):
+            self.run.check()
+            source = DocumentSource("attachment", name, part=(self.document, names[name]))
+            names[name] += 1
+            try:
+                self.documents.add(self.run.scope, source, content, whole=record)
+            except (TooMany, TooLarge):
+                refused += 1
+            else:
+                parts.append(source.id)
+        return parts, refused
+
+    def _drop_parts(self, parts: Iterable[str]) -> None:
+        for part in parts:
+            with suppress(NotFound):
+                self.documents.delete_any(self.run.scope, part)
 
     def _checked(self, blocks: Iterator[Any]) -> Iterator[Any]:
         for block in blocks:
@@ -266,8 +370,7 @@ class _Work:
         """Remove the files of the contents that this one has replaced."""
         stale = [digest for digest in record.data.get("stale", ()) if digest != record.data["hash"]]
         if stale:
-            names = [*stale, *(f"{digest}.text" for digest in stale)]
-            self.documents.files(self.run.scope).delete(record.path, names, self.documents.fence(record))
+            self.documents.files(self.run.scope).delete(record.path, _FilesOf(stale), self.documents.fence(record))
 
     def _build(self, record: Document, version: Version) -> tuple[int, str]:
         scope, digest = self.run.scope, record.data["hash"]
@@ -345,8 +448,24 @@ class _Work:
 
     def _clean_up(self, record: Document) -> JobDone:
         """Remove all data of a document whose record says that it has failed."""
+        self._drop_parts(record.data.get("parts", ()))
         self.documents.wipe(self.run.scope, self.document, record.update_time)
         return JobDone({"status": "failed", "problem": record.data["error"]["problem"]})
+
+
+class _FilesOf(Container[object]):
+    """The names of the files of some contents: the file itself, its text, and the texts of its pictures."""
+
+    def __init__(self, digests: Iterable[str]) -> None:
+        self._digests = frozenset(digests)
+
+    def __contains__(self, name: object) -> bool:
+        return str(name).partition(".")[0] in self._digests
+
+
+def _without(omission: Omission, pages: int) -> Omission:
+    """Return what is left out when a model has read so many pages that are pictures."""
+    return replace(omission, count=omission.count - pages) if omission.code == "picture_pages" else omission
 
 
 def _unchanged(record: Document, digest: str) -> dict[str, Any]:
