@@ -66,14 +66,14 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
     pages = len(document)
     sizes: Counter[float] = Counter()
     outline = Outline()
-    failed = pictures = draft_count = 0
+    failed = picture_pages = draft_count = 0
     for number in range(pages):
         try:
             lines = list(_lines(document, number, raw))
         except pypdfium2.PdfiumError:
             failed += 1
             continue
-        pictures += _is_picture_page(document, number, lines, raw)
+        picture_pages += _is_picture_page(document, number, lines, raw)
         for line in lines:
             sizes[round(line.height, 1)] += len(line.text)
         body = sizes.most_common(1)[0][0] if sizes else 0.0
@@ -81,11 +81,11 @@ def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None
             draft_count += 1
             yield draft
         progress((number + 1) / pages)
-    if not draft_count:
-        raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
-    for code, count in (("picture_pages", pictures), ("damaged_pages", failed)):
+    for code, count in (("picture_pages", picture_pages), ("damaged_pages", failed)):
         if count:
             yield Omission(code, count, pages)
+    if not draft_count:
+        raise Unreadable("damaged" if failed or not pages else "no_text", f"{failed} of {pages} pages failed")
 
 
 def pictures(file: BinaryIO, _limits: ParseLimits, _progress: Callable[[float], None]) -> Iterator[Draft]:
