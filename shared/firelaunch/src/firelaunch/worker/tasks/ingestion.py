@@ -453,7 +453,7 @@ class _Work:
         return JobDone({"status": "failed", "problem": record.data["error"]["problem"]})
 
 
-class _FilesOf(Container[object]):
+class _FilesOf(Container[str]):
     """The names of the files of some contents: the file itself, its text, and the texts of its pictures."""
 
     def __init__(self, digests: Iterable[str]) -> None:
