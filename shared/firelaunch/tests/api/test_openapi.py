@@ -244,11 +244,13 @@ def a_job(store: FailingStore, path: str) -> str:
 
 
 def a_document(store: FailingStore, files: LocalFiles) -> str:
-    """A document of ada's with a text, made past what makes the store fail."""
+    """A document of ada's with a file and its text, made past what makes the store fail."""
     name = f"d{secrets.token_hex(15)}"
     path = f"apps/demo/users/ada/documents/{name}"
-    fields = {"name": "a.txt", "status": "ready", "hash": "", "text": "t", "job": "", "created_at": datetime.now(UTC)}
-    store._store.commit([Create(path, fields)])
+    fields = {"name": "a.txt", "status": "ready", "hash": "t", "text": "t", "job": "", "created_at": datetime.now(UTC)}
+    source = Create(Scope("demo", "ada").source(name), {"uid": "ada", "document": name, "link_key": "00" * 32})
+    store._store.commit([Create(path, {**fields, "bytes": 7}), source])
+    files.put(f"{path}/t", io.BytesIO(b"A text."))
     text = io.BytesIO()
     write_blocks([Block("A text.", "paragraph", 0)], text)
     text.seek(0)
