@@ -174,7 +174,7 @@ def test_a_deleted_document_leaves_no_passage_no_file_and_no_record(site: Site, 
 HOSTILE = {
     "empty.pdf": (b"", "empty"),
     "cut.pdf": (b"%PDF-1.7\n1 0 obj <<", "damaged"),
-    "image.png": (b"\x89PNG\r\n\x1a\n" + bytes(200), "unsupported"),
+    "image.png": (b"\x89PNG\r\n\x1a\n" + bytes(200), "picture"),
     "word.docx": (b"PK\x03\x04" + bytes(300), "damaged"),
     "deep.json": (b"[" * 100_000, "too_deep"),
 }
