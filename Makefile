@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web test-web bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -87,8 +87,11 @@ test-deploy: setup ## Deploy with the real gcloud to a server that plays Google'
 	@PYTHONPATH=tests $(BIN)/python -m deploy
 	@PYTHONPATH=tests $(BIN)/python -m deploy.verify_broken_off
 
-web: setup ## Build the template's web client, in build/; an app's own: npm ci && npm run build, in its web/
-	@PYTHONPATH=tests $(BIN)/python -m web.site
+web: setup ## Build the template's web client, in build/; of an example: make web EXAMPLE=mealcoach; of an app: docs/web.md
+	@PYTHONPATH=tests $(BIN)/python -m web.site $(EXAMPLE)
+
+test-web: setup ## Go people's ways through the web client in Chromium: build/web.json, pictures in build/web; SHORT=1, ONLY=offline
+	@PYTHONPATH=tests SHORT=$(SHORT) ONLY="$(ONLY)" $(BIN)/python -m web
 
 bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
 	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)

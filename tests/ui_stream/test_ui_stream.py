@@ -289,10 +289,13 @@ def test_a_tool_call_is_shown_with_the_thinking_before_it_and_its_result(
         Reply(["Let me see. "], calls=[("add", '{"first": 1, "second": 2}')], finish="tool_calls", thoughts="A sum."),
         Reply(words=["It", " is", " 3."]),
     ]
-    (seen,) = page().plays(send("Use a tool"))
+    here = page()
+    (seen,) = here.plays(send("Use a tool"))
     assert (seen["status"], seen["error"]) == ("ready", None)
     kinds = [part["type"] for part in seen["messages"][-1]["parts"]]
     assert kinds == ["step-start", "reasoning", "text", "tool-add", "text"]
+    stored = here.user.call("GET", f"/v1/chat/{here.chat}").json()["messages"][-1]["parts"]
+    assert [part["type"] for part in stored] == ["step-start", "reasoning", "tool-add", "text"]
     thinking, tool = (seen["messages"][-1]["parts"][number] for number in (1, 3))
     assert (thinking["text"], thinking["state"]) == ("A sum.", "done")
     assert (tool["state"], tool["input"], tool["output"]) == ("output-available", {"first": 1, "second": 2}, 3)

@@ -12,7 +12,7 @@ from pathlib import Path
 from javascript import NoJavaScript, install
 from support import ROOT, TEMPLATE
 
-__all__ = ["build_site"]
+__all__ = ["build_site", "example_site"]
 
 _WEB = TEMPLATE / "web"
 _OWN = ("node_modules", "dist")
@@ -64,10 +64,16 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
+def example_site(name: str) -> Path:
+    """Build the web client of an example, which holds only what differs from the template's."""
+    return build_site(name, ROOT / "examples" / name / "web")
+
+
 def main() -> int:
-    """Build the template's web client and say where it is."""
+    """Build the template's web client, or that of the example that is named, and say where it is."""
     try:
-        _say(f"built {build_site().relative_to(ROOT)}")
+        built = example_site(sys.argv[1]) if len(sys.argv) > 1 else build_site()
+        _say(f"built {built.relative_to(ROOT)}")
     except NoJavaScript as error:
         sys.stderr.write(f"{error}\n")
         return 2

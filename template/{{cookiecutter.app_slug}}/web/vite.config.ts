@@ -7,6 +7,6 @@ const api = process.env.API ?? "http://localhost:8080";
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],
-  server: { proxy: Object.fromEntries(["/v1", "/dev", "/config.json"].map((path) => [path, api])) },
+  server: { proxy: Object.fromEntries(["/v1", "/api", "/dev", "/config.json"].map((path) => [path, api])) },
   build: { target: "es2022", modulePreload: { polyfill: false }, assetsInlineLimit: 0 },
 });

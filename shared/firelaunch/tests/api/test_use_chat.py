@@ -202,6 +202,7 @@ def test_a_chat_is_read_as_the_messages_of_use_chat(make_app: Any, model: ModelS
     assert states == ["output-available", "output-error", "approval-requested"]
     assert reply["parts"][1]["output"] == 3
     assert reply["metadata"]["finish"] == "tool_calls"
+    assert reply["metadata"]["citations"] == []
     assert reply["metadata"]["request_id"]
     assert ada.get("/v1/chat/none").status_code == 404
 

@@ -4,7 +4,9 @@ import { useHashLocation } from "wouter/use-hash-location";
 import { Banners } from "./Banners";
 import type { Config } from "./config";
 import { Layout } from "./Layout";
+import { Member } from "./session/Member";
 import { SignedIn, useCurrentUser } from "./session/session";
+import { Boundary } from "./ui/Boundary";
 import { Spinner } from "./ui/Spinner";
 
 const SignIn = lazy(() => import("./session/SignIn"));
@@ -20,17 +22,21 @@ export function App({ config }: { config: Config }) {
   return (
     <Router hook={useHashLocation}>
       <Banners />
-      <Suspense fallback={<Waiting />}>
+      <Boundary>
+        <Suspense fallback={<Waiting />}>
         {user === undefined ? (
           <Waiting />
         ) : user === null ? (
           <SignIn config={config} signInAs={signInAs} />
         ) : (
           <SignedIn config={config} user={user} leave={leave}>
-            <Layout />
+            <Member>
+              <Layout />
+            </Member>
           </SignedIn>
         )}
-      </Suspense>
+        </Suspense>
+      </Boundary>
     </Router>
   );
 }

@@ -28,10 +28,7 @@ function useOutdated(): boolean {
   useEffect(() => {
     let checked = Date.now();
     // A part of the page that is loaded later is gone once a new version is there.
-    const missing = (event: Event) => {
-      event.preventDefault();
-      setOutdated(true);
-    };
+    const missing = () => setOutdated(true);
     const check = () => {
       if (document.hidden || Date.now() - checked < CHECK_EVERY) return;
       checked = Date.now();

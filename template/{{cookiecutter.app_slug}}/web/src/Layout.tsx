@@ -7,6 +7,7 @@ import { useSession } from "./session/session";
 import { Sidebar } from "./Sidebar";
 import { texts } from "./texts";
 import { Button } from "./ui/Button";
+import { Boundary } from "./ui/Boundary";
 import { Drawer } from "./ui/Dialog";
 import { Notice } from "./ui/Notice";
 import { Spinner } from "./ui/Spinner";
@@ -43,9 +44,9 @@ export function Layout() {
           </Notice>
         )}
         <main id="content" tabIndex={-1} className="min-h-0 flex-1 outline-none">
-          <Suspense fallback={<div className="p-6 pt-16"><Spinner /></div>}>
-            {Page ? <Page /> : <ChatRoute />}
-          </Suspense>
+          <Boundary key={path.startsWith("/chats/") ? "/" : path}>
+            <Suspense fallback={<div className="p-6 pt-16"><Spinner /></div>}>{Page ? <Page /> : <ChatRoute />}</Suspense>
+          </Boundary>
         </main>
       </div>
       <Drawer open={drawer} close={() => setDrawer(false)} label={texts.chats.title}>

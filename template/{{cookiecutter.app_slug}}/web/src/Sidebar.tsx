@@ -1,6 +1,7 @@
 import { Archive, ArchiveRestore, Ellipsis, FileText, LogOut, Moon, PenLine, Sparkles, SquarePen, Sun, SunMoon, Trash2, UserRound } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { Link, useLocation } from "wouter";
+import { BudgetBar } from "./account/usage";
 import { pages } from "./pages";
 import { RemoveChat, RenameChat } from "./chat/ChatDialogs";
 import { type Chat, useChats } from "./lib/chats";
@@ -33,6 +34,9 @@ export function Sidebar() {
         </PageLink>
       </nav>
       <ChatList />
+      <div className="px-4 empty:hidden">
+        <BudgetBar only="near" />
+      </div>
       <UserMenu />
     </div>
   );
@@ -144,14 +148,15 @@ function UserMenu() {
   const [, navigate] = useLocation();
   const theme = useTheme();
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]!;
+  const name = user.name || texts.signIn.asGuest;
   const ThemeIcon = THEME_ICONS[theme];
   return (
     <div className="flex items-center gap-1 border-t p-2">
       <Link href="/account" className="flex min-w-0 flex-1 items-center gap-2.5 rounded-lg p-2 text-sm hover:bg-hover">
         <span aria-hidden className="flex size-7 shrink-0 items-center justify-center rounded-full bg-accent text-xs font-semibold text-on-accent uppercase">
-          {user.name.slice(0, 1)}
+          {name.slice(0, 1)}
         </span>
-        <span className="truncate">{user.name}</span>
+        <span className="truncate">{name}</span>
       </Link>
       <Button
         variant="ghost"

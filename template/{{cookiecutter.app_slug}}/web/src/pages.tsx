@@ -1,11 +1,4 @@
-import type { ComponentType } from "react";
-
-/** A page of this app: its address, its name in the sidebar, and what it shows. */
-export interface AppPage {
-  path: string;
-  label: string;
-  Page: ComponentType;
-}
+import type { AppPage } from "./page";
 
 /** The pages that this app has besides chats and documents. */
 export const pages: AppPage[] = [];

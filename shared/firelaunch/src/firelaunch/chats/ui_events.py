@@ -64,7 +64,7 @@ def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None 
 def ui_message(view: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
     """Return a message as ``useChat`` keeps it, from the view of :func:`.store.message_view`.
 
-    A stored answer does not say where in its text its tools were called, so their parts come first.
+    A stored answer does not say where in its text the model thought or called its tools, so these parts come first.
     """
     message: dict[str, Any] = {"id": view["id"], "role": view["role"]}
     text = [{"type": "text", "text": view["text"]}] if view["text"] else []
@@ -73,9 +73,11 @@ def ui_message(view: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
         return {**message, "parts": [*files, *text], "metadata": {"created_at": view["created_at"]}}
     tools = [_stored_tool(use) for use in view.get("tools", ())]
     sources = [_source(Source(**source)) for source in view.get("sources", ())]
-    names = ("request_id", "status", "finish", "created_at", "usage")
+    thoughts = [{"type": "reasoning", "text": view["thinking"]}] if view.get("thinking") else []
+    names = ("request_id", "status", "finish", "created_at", "usage", "citations")
     metadata = {name: view[name] for name in names} | _rating(view)
-    return {**message, "parts": [{"type": "step-start"}, *tools, *text, *sources], "metadata": metadata}
+    parts = [{"type": "step-start"}, *thoughts, *tools, *text, *sources]
+    return {**message, "parts": parts, "metadata": metadata}
 
 
 def _rating(view: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def _source(source: Source) -> dict[str, Any]:
 def _finish(message: dict[str, Any], usage: dict[str, Any]) -> list[dict[str, Any]]:
     finish = message["finish"]
     metadata = {"status": message["status"], "finish": finish, "created_at": message["created_at"], "usage": usage}
-    metadata |= _rating(message)
+    metadata |= {"citations": message["citations"]} | _rating(message)
     if finish is not None:
         return [{"type": "finish", "finishReason": finish.replace("_", "-"), "messageMetadata": metadata}]
     return [{"type": "message-metadata", "messageMetadata": metadata}, {"type": "abort"}]

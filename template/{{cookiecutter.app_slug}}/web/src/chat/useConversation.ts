@@ -111,11 +111,14 @@ export function useConversation(id: string, initial: ChatMessage[], begun?: () =
   useEffect(() => {
     if (was.current === status) return;
     const began = status === "streaming";
-    const ended = was.current === "streaming";
+    const ended = !running && was.current !== "error";
     was.current = status;
     if (began) announce({ kind: "chat", id });
     if (began || ended) changed?.();
-  }, [status, id, changed]);
+    // A title that a model makes comes a moment after the first answer.
+    const later = ended && latest.current.length < 3 ? setTimeout(() => changed?.(), 4000) : undefined;
+    return () => clearTimeout(later);
+  }, [status, running, id, changed]);
   useAnnouncement((news) => {
     if (news.kind === "chat" && news.id === id && !running) void reload().then(follow).catch(() => undefined);
   });
@@ -127,8 +130,26 @@ export function useConversation(id: string, initial: ChatMessage[], begun?: () =
   const stop = async () => {
     await api.fetch(`/v1/chat/${id}/stop`, { method: "POST" }).catch(() => chat.stop());
   };
-  const problem = problemOf(error, messages.at(-1));
-  return { ...chat, send, stop, reload, running, lost, problem };
+  const problem = useMemo(() => problemOf(error, latest.current.at(-1)), [error]);
+  /** Try again what failed: an answer that broke off goes on, a message without one is sent again. */
+  const again = async () => {
+    const last = latest.current.at(-1);
+    const begun = last?.role === "assistant" && last.metadata?.status === "incomplete" && last.parts.some((part) => part.type === "text");
+    await (begun ? chat.sendMessage() : chat.regenerate());
+  };
+  return {
+    ...chat,
+    send,
+    stop,
+    running,
+    lost,
+    problem,
+    again,
+    /** Go on with the latest answer, which was cut. */
+    goOn: () => chat.sendMessage(),
+    /** Ask again with another text; what followed the message is replaced. */
+    edit: (messageId: string, text: string) => void chat.sendMessage({ text, messageId }),
+  };
 }
 
 export type ConversationState = ReturnType<typeof useConversation>;

@@ -1,12 +1,17 @@
-import { type FormEvent, useState } from "react";
+import { type FormEvent, lazy, Suspense, useState } from "react";
 import type { Config } from "../config";
 import { texts } from "../texts";
 import { Button } from "../ui/Button";
 import { Field } from "../ui/Field";
 import { Notice } from "../ui/Notice";
+import { Spinner } from "../ui/Spinner";
+import { keepInvite, keptInvite } from "./invite";
+
+const SignInForm = lazy(async () => ({ default: (await import("./SignInForm")).SignInForm }));
 
 /** The page of whoever is not signed in. */
 export default function SignIn({ config, signInAs }: { config: Config; signInAs: (name: string) => void }) {
+  useState(keepInvite); // before anything leads away from the address
   return (
     <main className="flex min-h-full flex-col items-center justify-center bg-panel p-6">
       <div className="flex w-full max-w-sm flex-col gap-6 rounded-2xl border bg-raised p-7 shadow-sm">
@@ -14,7 +19,12 @@ export default function SignIn({ config, signInAs }: { config: Config; signInAs:
           <h1 className="text-xl font-semibold">{texts.signIn.title(config.app.name)}</h1>
           {config.app.description && <p className="text-muted">{config.app.description}</p>}
         </div>
-        {location.hash.startsWith("#/join/") && <Notice>{texts.join.invited}</Notice>}
+        {keptInvite() && <Notice>{texts.join.invited}</Notice>}
+        {config.firebase && (
+          <Suspense fallback={<Spinner />}>
+            <SignInForm config={config} guests />
+          </Suspense>
+        )}
         {config.mode !== "cloud" && <DevSignIn signInAs={signInAs} />}
       </div>
     </main>
@@ -29,7 +39,6 @@ function DevSignIn({ signInAs }: { signInAs: (name: string) => void }) {
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-3">
-      <h2 className="sr-only">{texts.signIn.devTitle}</h2>
       <Field label={texts.signIn.devName} value={name} onChange={(event) => setName(event.target.value)} autoComplete="off" maxLength={100} required />
       <p className="text-sm text-muted">{texts.signIn.devHint}</p>
       <Button type="submit" variant="primary">

@@ -22,6 +22,7 @@ export function devUser(config: Config, name: string): User {
     uid: name,
     name,
     guest: name.startsWith("guest"),
+    isDev: true,
     token: (fresh) => {
       if (fresh || !kept) {
         kept = ask();

@@ -5,6 +5,7 @@ import {
   browserLocalPersistence,
   browserPopupRedirectResolver,
   connectAuthEmulator,
+  deleteUser,
   EmailAuthProvider,
   GoogleAuthProvider,
   indexedDBLocalPersistence,
@@ -27,8 +28,6 @@ import type { User } from "./user";
 
 /** The address that a link was sent to; whoever opens the link has to name it. */
 const EMAIL = "sign-in-email";
-/** The invitation that the page was opened with; a link in an e-mail leads back without it. */
-const INVITE = "invite";
 /** The token of a guest who is signing in to an account that exists already. */
 const GUEST_TOKEN = "guest-token";
 
@@ -54,6 +53,7 @@ function asUser(user: FirebaseUser): User {
     guest: user.isAnonymous,
     token: (fresh) => user.getIdToken(fresh),
     signOut: () => signOut(auth!),
+    remove: () => deleteUser(user),
   };
 }
 
@@ -68,9 +68,6 @@ export async function watchUser(config: Config, changed: (user: User | null) => 
     changed(user && asUser(user));
   });
 }
-
-export const keepInvite = (code: string) => localStorage.setItem(INVITE, code);
-export const keptInvite = () => localStorage.getItem(INVITE);
 
 export async function sendLink(config: Config, email: string): Promise<void> {
   const settings: ActionCodeSettings = { url: location.origin + location.pathname, handleCodeInApp: true };
@@ -96,6 +93,7 @@ export async function finishLink(config: Config, email: string): Promise<void> {
     await signInWithEmailLink(current, email, location.href);
   }
   localStorage.removeItem(EMAIL);
+  // Without the code in its address, a reload does not try the link again.
   history.replaceState(null, "", location.pathname + location.hash);
 }
 
@@ -165,6 +163,5 @@ export async function join(config: Config, invite: string | null): Promise<void>
     body: JSON.stringify(invite ? { invite } : {}),
   });
   if (!answer.ok) throw await readError(answer);
-  localStorage.removeItem(INVITE);
   await user.getIdToken(true);
 }

@@ -11,4 +11,8 @@ export interface User {
    */
   token(fresh?: boolean): Promise<string>;
   signOut(): Promise<void>;
+  /** Whether this is a laptop's user, who is a member of each app and has no account. */
+  isDev?: boolean;
+  /** Delete the account of Firebase Authentication, which belongs to all apps of the project. */
+  remove?(): Promise<void>;
 }

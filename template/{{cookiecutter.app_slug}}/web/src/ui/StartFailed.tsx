@@ -3,11 +3,11 @@ import { Button } from "./Button";
 
 export function StartFailed({ text, again }: { text: string; again: () => void }) {
   return (
-    <main className="flex h-full flex-col items-center justify-center gap-4 p-6">
+    <div className="flex h-full flex-col items-center justify-center gap-4 p-6">
       <p role="alert">{text}</p>
       <Button variant="primary" onClick={again}>
         {texts.retry}
       </Button>
-    </main>
+    </div>
   );
 }

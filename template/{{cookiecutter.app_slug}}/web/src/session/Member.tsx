@@ -1,0 +1,123 @@
+import { type FormEvent, type ReactNode, useCallback, useEffect, useState } from "react";
+import useSWR from "swr";
+import { useLocation } from "wouter";
+import { body } from "../api/client";
+import { ApiError } from "../api/errors";
+import { texts } from "../texts";
+import { Button } from "../ui/Button";
+import { Field } from "../ui/Field";
+import { Notice } from "../ui/Notice";
+import { Spinner } from "../ui/Spinner";
+import { forgetInvite, keepInvite, keptInvite } from "./invite";
+import { useSession } from "./session";
+
+/** Show the app to its members. Whoever is not one joins: by the invitation of the address, or by one they type. */
+export function Member({ children }: { children: ReactNode }) {
+  const { api, config, user } = useSession();
+  const [path, navigate] = useLocation();
+  const invite = path.startsWith("/join/");
+  useEffect(keepInvite, [path]);
+  const { error, mutate } = useSWR("me", () => body(api.client.GET("/v1/me")));
+  const joins = !!config.firebase && !!config.membership && !user.guest && !user.isDev;
+  const stranger = error instanceof ApiError && error.code === "forbidden";
+  const joined = useCallback(async () => {
+    await mutate();
+    navigate("/");
+  }, [mutate, navigate]);
+  useEffect(() => {
+    if (invite && !joins) navigate("/");
+  }, [invite, joins, navigate]);
+  if (joins && (stranger || invite)) return <Join joined={joined} />;
+  return (
+    <>
+      {joins && <MergeGuest />}
+      {children}
+    </>
+  );
+}
+
+function Join({ joined }: { joined: () => Promise<void> }) {
+  const { config, signOut } = useSession();
+  const kept = keptInvite();
+  const [code, setCode] = useState(kept ?? "");
+  const [failed, setFailed] = useState<string | null>(null);
+  const [trying, setTrying] = useState(true);
+  const attempt = useCallback(
+    async (invite: string | null) => {
+      setTrying(true);
+      try {
+        const { join } = await import("./firebase");
+        await join(config, invite);
+        forgetInvite();
+        await joined();
+      } catch (error) {
+        forgetInvite();
+        if (invite) setFailed(error instanceof Error ? error.message : texts.join.failed);
+      }
+      setTrying(false);
+    },
+    [config, joined],
+  );
+  useEffect(() => {
+    void attempt(kept);
+    // An open app lets everybody in; the others say what they want.
+  }, []);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    void attempt(code.trim());
+  };
+  return (
+    <main className="flex min-h-full flex-col items-center justify-center bg-panel p-6">
+      <form onSubmit={submit} className="flex w-full max-w-sm flex-col gap-5 rounded-2xl border bg-raised p-7 shadow-sm">
+        <h1 className="text-xl font-semibold">{texts.join.title(config.app.name)}</h1>
+        {trying ? (
+          <Spinner label={texts.join.joining} />
+        ) : (
+          <>
+            <p className="text-muted">{texts.join.hint}</p>
+            <Field label={texts.join.code} value={code} error={failed} required autoComplete="off" onChange={(event) => setCode(event.target.value)} />
+            <Button type="submit" variant="primary">
+              {texts.join.join}
+            </Button>
+            <Button variant="ghost" onClick={() => void signOut()}>
+              {texts.signIn.out}
+            </Button>
+          </>
+        )}
+      </form>
+    </main>
+  );
+}
+
+/** The account takes over what its user had as a guest, if they signed in from there. */
+function MergeGuest() {
+  const { api } = useSession();
+  const [state, setState] = useState<"none" | "running" | string>("none");
+  useEffect(() => {
+    void (async () => {
+      const { takeGuestToken } = await import("./firebase");
+      const token = takeGuestToken();
+      if (!token) return;
+      setState("running");
+      try {
+        let job = await body(api.client.POST("/v1/me/merge", { body: { guest_token: token } }));
+        while (!["succeeded", "dead", "cancelled"].includes(job.state)) {
+          await new Promise((wake) => setTimeout(wake, 1000));
+          job = await body(api.client.GET("/v1/jobs/{id}", { params: { path: { id: job.id } } }));
+        }
+        setState(job.error?.message ?? "none");
+        if (!job.error) location.reload();
+      } catch (error) {
+        setState((error as Error).message);
+      }
+    })();
+  }, [api]);
+  if (state === "none") return null;
+  return (
+    <div className="fixed inset-x-0 top-0 z-50 flex justify-center p-2">
+      <Notice kind={state === "running" ? "info" : "danger"} className="border shadow-lg">
+        {state === "running" ? texts.signIn.merging : state}
+      </Notice>
+    </div>
+  );
+}

@@ -1,0 +1,90 @@
+"""``make test-web``: people's ways through the web client in Chromium, and its figures in build/web.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from browser import BROWSER, NO_BROWSER
+from firelaunch.testing.stripe import StripeServer
+from javascript import NoJavaScript, install
+from support import ROOT, free_port
+
+from .hosting import hosted
+from .parts import APP, PlayedModel, served_app
+from .site import build_site
+
+_HERE = Path(__file__).parent
+REPORT = ROOT / "build" / "web.json"
+SHOTS = ROOT / "build" / "web"
+
+_PLANS = [
+    {"name": "free", "requests_per_minute": 200, "daily_micro_usd": 500_000, "features": [], "for_sale": False},
+    {"name": "pro", "requests_per_minute": 60, "daily_micro_usd": 10_000_000, "features": [], "for_sale": True},
+]
+
+
+def run(short: bool, only: str = "") -> int:
+    """Run the scenarios.
+
+    Args:
+        short: leave out the long ones.
+        only: run those alone whose names hold this.
+
+    Returns:
+        the exit code: 0 where all hold, 1 where not.
+
+    Raises:
+        NoJavaScript: Node or the packages cannot be had.
+    """
+    dist = build_site()
+    driver = install(_HERE, "driver.mjs", ROOT / "build" / "web-driver") / "driver.mjs"
+    REPORT.parent.mkdir(exist_ok=True)
+    SHOTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, PlayedModel() as model, StripeServer() as stripe:
+        line = f"http://127.0.0.1:{free_port()}"
+        config = {"app": APP, "mode": "embedded", "api": "", "plans": _PLANS, "sign_in": ["email_link"]}
+        with (
+            served_app(Path(scratch) / "my-app", model, stripe) as server,
+            hosted(dist, {**config, "api": server.url}, server.url) as host,
+            hosted(dist, {**config, "api": line}, line) as lossy,
+        ):
+            told = {
+                "BROWSER": BROWSER or "",
+                "URL": host.url,
+                "LOSSY": lossy.url,
+                "LINE": line.rpartition(":")[2],
+                "FIREBASE": f"/assets/{next(dist.glob('assets/firebase-*.js')).name}",
+                "API": server.url,
+                "REPORT": str(REPORT),
+                "SHOTS": str(SHOTS),
+                "SHORT": "1" if short else "",
+                "ONLY": only,
+            }
+            return subprocess.run(["node", driver], env={**os.environ, **told}, check=False).returncode
+
+
+def main() -> int:
+    """Run it; the exit code is 2 where Node or the browser is missing."""
+    if BROWSER is None:
+        sys.stderr.write(f"{NO_BROWSER}\n")
+        return 2
+    try:
+        code = run(bool(os.environ.get("SHORT")), os.environ.get("ONLY", ""))
+    except NoJavaScript as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    report = json.loads(REPORT.read_text())
+    sys.stdout.write(
+        json.dumps({name: report[name] for name in ("kb_before_typing", "axe_violations", "scenarios", "failed")})
+        + "\n"
+    )
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
