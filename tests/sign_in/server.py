@@ -16,7 +16,6 @@ __all__ = ["API_KEY", "SignInServer"]
 
 API_KEY = "AIza-of-tests"
 _ACTION = re.compile(r"/identitytoolkit\.googleapis\.com/v1/accounts:(\w+)|/securetoken\.googleapis\.com/v1/(token)")
-_DOMAIN = "app.example.com"
 _HOUR = 3600
 
 
@@ -29,8 +28,9 @@ class SignInServer(AccountServer):
         stale: whether new tokens have expired already, by the app's clock.
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, domain: str = "app.example.com") -> None:
         super().__init__(project)
+        self._domain = domain
         self.links: dict[str, str] = {}
         self.off: set[str] = set()
         self.stale = False
@@ -65,7 +65,7 @@ class SignInServer(AccountServer):
     def _send_link(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if "email_link" in self.off:
             return refused(400, "OPERATION_NOT_ALLOWED")
-        if "domain" in self.off or urlsplit(body["continueUrl"]).hostname != _DOMAIN:
+        if "domain" in self.off or urlsplit(body["continueUrl"]).hostname != self._domain:
             return refused(400, "UNAUTHORIZED_DOMAIN : Domain not allowlisted by project")
         code = {"mode": "signIn", "oobCode": secrets.token_hex(8), "apiKey": API_KEY}
         self.links[body["email"]] = f"{body['continueUrl']}?{urlencode(code)}"

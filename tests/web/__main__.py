@@ -14,6 +14,7 @@ from firelaunch.testing.stripe import StripeServer
 from javascript import NoJavaScript, install
 from support import ROOT, free_port
 
+from .accounts import signing_in
 from .hosting import hosted
 from .parts import APP, PlayedModel, served_app
 from .site import build_site
@@ -65,7 +66,9 @@ def run(short: bool, only: str = "") -> int:
                 "SHORT": "1" if short else "",
                 "ONLY": only,
             }
-            return subprocess.run(["node", driver], env={**os.environ, **told}, check=False).returncode
+            with signing_in(Path(scratch) / "signing-in", dist) as accounts:
+                told |= {"ACCOUNTS": accounts.host.url, "INVITE": accounts.invite}
+                return subprocess.run(["node", driver], env={**os.environ, **told}, check=False).returncode
 
 
 def main() -> int:

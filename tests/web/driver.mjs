@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
 import { chromium } from "playwright-core";
 
-const { BROWSER, URL: HOME, LOSSY, LINE, API, FIREBASE, REPORT, SHOTS, SHORT, ONLY } = process.env;
+const { BROWSER, URL: HOME, LOSSY, LINE, ACCOUNTS, INVITE, API, FIREBASE, REPORT, SHOTS, SHORT, ONLY } = process.env;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
@@ -295,7 +295,7 @@ scenario("rename, archive and delete a chat", async () => {
   const menu = page.getByRole("button", { name: /^Actions for/ });
   await menu.click();
   await page.getByRole("menuitem", { name: "Rename" }).click();
-  await page.getByLabel("Name").fill("My rivers");
+  await page.getByRole("dialog").getByLabel("Name").fill("My rivers");
   await inspect(page, "rename");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("heading", { name: "My rivers" }).waitFor();
@@ -390,6 +390,56 @@ scenario("another user sees nothing of the first; deleting the account deletes w
   await inspect(page, "delete-account");
   await page.getByRole("dialog").getByRole("button", { name: "Delete my account" }).click();
   await page.getByLabel("Name").waitFor();
+  return page;
+});
+
+/** Ask for a link to an address, and open it as it stands in the e-mail. */
+async function signInByMail(page, email) {
+  await page.getByLabel("E-mail address").fill(email);
+  await page.getByRole("button", { name: "Send me a link" }).click();
+  await page.getByText(`We sent a link to ${email}`).waitFor();
+  const sent = await (await fetch(`${ACCOUNTS}/emulator/v1/projects/demo-web/oobCodes`)).json();
+  await page.goto(sent.oobCodes.find((each) => each.email === email).oobLink);
+}
+
+scenario("with Firebase: sign in by e-mail, join by an invitation that is typed, and by one of a link", async () => {
+  const page = await newPage();
+  await page.goto(ACCOUNTS);
+  await page.getByLabel("E-mail address").waitFor();
+  await inspect(page, "sign-in-firebase");
+  await signInByMail(page, "ada@example.com");
+  await page.getByLabel("Invitation code").fill("not-a-code");
+  await inspect(page, "join");
+  await page.getByRole("button", { name: "Join" }).click();
+  await page.getByRole("alert").waitFor();
+  await page.getByLabel("Invitation code").fill(INVITE);
+  await page.getByRole("button", { name: "Join" }).click();
+  await ask(page, "Hello");
+  assert(!page.url().includes("oobCode"), "the link's code stays in the address");
+  await page.reload();
+  await page.getByRole("navigation", { name: "Chats" }).getByText("Hello").waitFor();
+  const invited = await newPage();
+  await invited.goto(`${ACCOUNTS}/#/join/${INVITE}`);
+  await invited.getByText("You are invited").waitFor();
+  await signInByMail(invited, "bob@example.com");
+  await box(invited).waitFor();
+  await invited.getByText("No chats yet").waitFor();
+  assert(!invited.complaints.length, invited.complaints.join("; "));
+  return page;
+});
+
+scenario("with Firebase: a guest chats, signs up, and keeps the chat", async () => {
+  const page = await newPage();
+  await page.goto(ACCOUNTS);
+  await page.getByRole("button", { name: "Try it as a guest" }).click();
+  await ask(page, "From a guest");
+  await page.goto(`${ACCOUNTS}/#/account`);
+  await page.getByText("Keep what you have").waitFor();
+  await inspect(page, "guest-account");
+  await signInByMail(page, "guest@example.com");
+  await page.getByLabel("Invitation code").fill(INVITE);
+  await page.getByRole("button", { name: "Join" }).click();
+  await page.getByRole("navigation", { name: "Chats" }).getByText("From a guest").waitFor();
   return page;
 });
 

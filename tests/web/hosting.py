@@ -6,13 +6,15 @@ import gzip
 import json
 import mimetypes
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import httpx
 
 __all__ = ["Host", "hosted"]
 
@@ -25,12 +27,16 @@ class Host:
         folder: what was built; another one is a new deployment.
         config: what ``/config.json`` says.
         connect: the origins that the page may call.
+        passed: where requests with a body go, as if the page's host were that server.
+        answers: further paths, and what answers them.
     """
 
     folder: Path
     config: dict[str, Any]
     connect: list[str] = field(default_factory=list)
     url: str = ""
+    passed: str = ""
+    answers: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
     def policy(self) -> str:
         """Return the Content-Security-Policy, which allows no script and no style in the page itself."""
@@ -75,6 +81,9 @@ def _handler(host: Host) -> type[BaseHTTPRequestHandler]:
             if path == "/config.json":
                 self._send(200, json.dumps(host.config).encode(), "application/json", "no-store")
                 return
+            if path in host.answers:
+                self._send(200, json.dumps(host.answers[path]()).encode(), "application/json", "no-store")
+                return
             file = (host.folder / (path.lstrip("/") or "index.html")).resolve()
             if not file.is_file() or host.folder.resolve() not in file.parents:
                 self._send(404, b"not found", "text/plain", "no-store")
@@ -82,6 +91,12 @@ def _handler(host: Host) -> type[BaseHTTPRequestHandler]:
             kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
             lasting = "public, max-age=31536000, immutable" if path.startswith("/assets/") else "no-cache"
             self._send(200, file.read_bytes(), kind, lasting)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kind = {"Content-Type": self.headers.get("Content-Type", "")}
+            answer = httpx.post(host.passed + self.path, content=body, headers=kind, trust_env=False)
+            self._send(answer.status_code, answer.content, "application/json", "no-store")
 
         def _send(self, status: int, body: bytes, kind: str, cached: str) -> None:
             packed = gzip.compress(body, 9) if "gzip" in self.headers.get("Accept-Encoding", "") else body

@@ -1,4 +1,4 @@
-import { type FormEvent, type ReactNode, useCallback, useEffect, useState } from "react";
+import { type FormEvent, lazy, type ReactNode, useCallback, useEffect, useState } from "react";
 import useSWR from "swr";
 import { useLocation } from "wouter";
 import { body } from "../api/client";
@@ -27,12 +27,24 @@ export function Member({ children }: { children: ReactNode }) {
   useEffect(() => {
     if (invite && !joins) navigate("/");
   }, [invite, joins, navigate]);
+  // A guest who opens the link of an e-mail signs up.
+  if (user.guest && config.firebase && new URLSearchParams(location.search).has("oobCode")) return <FinishSignUp />;
   if (joins && (stranger || invite)) return <Join joined={joined} />;
   return (
     <>
       {joins && <MergeGuest />}
       {children}
     </>
+  );
+}
+
+const SignUp = lazy(async () => ({ default: (await import("./SignUp")).SignUp }));
+
+function FinishSignUp() {
+  return (
+    <main className="flex min-h-full flex-col items-center justify-center p-6">
+      <SignUp hint={texts.signIn.signUpHint} />
+    </main>
   );
 }
 

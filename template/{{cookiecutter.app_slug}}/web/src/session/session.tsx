@@ -67,7 +67,7 @@ export function SignedIn(props: { config: Config; user: User; leave: () => void;
   }, [config, user, ended, leave]);
   return (
     <Context value={session}>
-      <SWRConfig key={user.uid} value={{ provider: () => new Map(), dedupingInterval: 500, shouldRetryOnError: false }}>
+      <SWRConfig key={`${user.uid} ${user.guest}`} value={{ provider: () => new Map(), dedupingInterval: 500, shouldRetryOnError: false }}>
         {children}
       </SWRConfig>
     </Context>
