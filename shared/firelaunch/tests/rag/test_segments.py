@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 ADA = Scope("demo", "ada")
-ANALYZER = Analyzer()
+ANALYZER = Analyzer("english")
 
 texts = st.lists(
     st.sampled_from(["wing", "flow", "lift", "drag", "heat", "shock", "plate", "流体", "the"]), max_size=12

@@ -46,7 +46,7 @@ class Question(Body):
 
     model_config = ConfigDict(**Body.model_config, **example({"query": "How many days of leave are there?"}))
     query: str = Field(min_length=1, max_length=4_000)
-    documents: list[str] = Field(default=[], max_length=30, description="Ids: look in these alone.")
+    documents: list[str] = Field(default=[], max_length=1_000, description="Ids: look in these alone.")
     library: bool = Field(default=True, description="Whether the app's library is looked in, too.")
 
 

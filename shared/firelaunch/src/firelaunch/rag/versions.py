@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["State", "Version", "Versions"]
 
-_LAYOUTS: Final[Mapping[str, int]] = {"firestore": 2, "vertex": 2, "vector_search": 2}
-"""Layouts of the indexes whose entries are not stored as at first: since 2 they have words."""
+_LAYOUTS: Final[Mapping[str, int]] = {"embedded": 2, "firestore": 3, "pgvector": 2, "vertex": 3, "vector_search": 2}
+"""Layouts of the indexes, increased with every change of the terms that they store (:mod:`.index.words`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Version:
         id: its name in the index.
         backend: the index that holds it.
         embedder, model, dimensions: what makes its vectors; "none" for words only.
-        language: the language whose word endings its terms ignore.
+        language: the language whose word endings its terms ignore; "auto" if it is detected.
         chunker, chunk_tokens, chunk_overlap: see :class:`.chunk.Chunking`.
     """
 
@@ -58,8 +58,9 @@ class Version:
     def of_parts(cls, **parts: Any) -> Version:
         """Return a version of these parts, named after them: equal parts give equal ids."""
         unnamed = cls(id="", **parts)
-        layout = [_LAYOUTS[unnamed.backend]] if unnamed.backend in _LAYOUTS else []
-        identity = json.dumps([asdict(unnamed), unnamed.chunking.fingerprint, *layout], sort_keys=True)
+        identity = json.dumps(
+            [asdict(unnamed), unnamed.chunking.fingerprint, _LAYOUTS[unnamed.backend]], sort_keys=True
+        )
         return cls(id="v" + sha256(identity.encode()).hexdigest()[:20], **parts)
 
     @classmethod

@@ -281,7 +281,7 @@ def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:
     return Embedder(OpenAIEmbeddings(model or "text-embedding-3-small", key or "none", OpenAIServer(url)))
 
 
-def scratch_index(folder: Path, app_id: str, language: str = "english") -> ScopedIndex:
+def scratch_index(folder: Path, app_id: str, language: str = "auto") -> ScopedIndex:
     """Return a new embedded index in ``folder``, which ``firelaunch eval`` fills and throws away."""
     from ..rag.index.embedded import EmbeddedIndex
     from ..rag.index.scoped import ScopedIndex

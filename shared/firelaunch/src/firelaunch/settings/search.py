@@ -101,7 +101,9 @@ class IndexSettings(Section):
         default=0, ge=0, description="Tokens for the embedding model at most, of one process; 0 for no limit."
     )
     language: str = Field(
-        default="english", description='Whose word endings lexical search ignores: a stemmer of Snowball, or "none".'
+        default="auto",
+        description='The language of documents and questions: "auto" to detect it of each, one of Snowball\'s stemmers '
+        'for all, or "none" to search for words as they are written.',
     )
     chunker: Literal["structure", "fixed"] = Field(
         default="structure", description="How documents are cut: at headings, paragraphs and sentences, or by size."

@@ -52,6 +52,12 @@ class Entry:
     tags: Mapping[str, str] = field(default_factory=dict)
     place: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """The title of its document, which may be the name of a file. It is searched, too."""
+        title = self.place.get("title")
+        return title if isinstance(title, str) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:

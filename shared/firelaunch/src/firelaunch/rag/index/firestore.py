@@ -39,12 +39,15 @@ _MAX_DIMENSIONS = 2_048
 """The most dimensions (https://firebase.google.com/docs/firestore/vector-search#limitations)."""
 
 _BATCH = 100
-_BATCH_TEXT = 120_000
+_BATCH_TEXT = 70_000
 """The most bytes of text in one commit; ``_BATCH`` is the most chunks.
 
 With 2,048 dimensions, both stay well below a commit's 10 MiB. The postings of such texts stay below the 1 MiB of a
-document, since each byte of text makes at most six bytes of postings (with pairs of CJK).
+document, since each byte of text makes at most 13 bytes of postings (fragments of long words).
 """
+
+_MAX_IN = 30
+"""The most values of an ``in`` (https://firebase.google.com/docs/firestore/query-data/queries)."""
 
 _SECONDS = 15.0
 _PASSING = (google.ServiceUnavailable, google.DeadlineExceeded, google.ResourceExhausted, google.Aborted)
@@ -138,11 +141,12 @@ class FirestoreIndex:
     ) -> list[Hit]:
         """Return the nearest entries, as :class:`~firelaunch.rag.index.base.Index` describes.
 
-        Firestore returns at most 1,000.
+        Firestore returns at most 1,000. It takes a query for each 30 documents of a filter.
         """
         searches = [
-            self._threads.submit(self._nearest, each, version, vector, k, where or {})
+            self._threads.submit(self._nearest, each, version, vector, k, part)
             for each in scopes_of(scope, library)
+            for part in _parts(where or {})
         ]
         hits = [hit for future in searches for hit in future.result()]
         return sorted(hits, key=lambda hit: -hit.score)[:k]
@@ -300,6 +304,15 @@ class FirestoreIndex:
             for name in names[first : first + 4 * _BATCH]:
                 batch.delete(name)
             commit(self._client, batch, fence)
+
+
+def _parts(where: Where) -> Iterator[Where]:
+    """Yield a filter in parts that a query takes, whose results together are the filter's."""
+    documents = where.get("document", ())
+    for first in range(0, len(documents), _MAX_IN):
+        yield {**where, "document": documents[first : first + _MAX_IN]}
+    if not documents:
+        yield where
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

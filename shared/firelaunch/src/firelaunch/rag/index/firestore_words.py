@@ -17,9 +17,11 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from google.api_core import exceptions as google
@@ -30,8 +32,21 @@ from ...scope import Scope
 from ...store.fence import Fence
 from ...store.firestore import verification
 from .base import Entry, Where
-from .segments import MAX_CHUNKS, Ranked, Roster, Segment, SegmentChunk, block_of, merged, of_entries, rank, unpacked
-from .words import Analyzer
+from .segments import (
+    MAX_CHUNKS,
+    Ranked,
+    Roster,
+    Segment,
+    SegmentChunk,
+    block_of,
+    merged,
+    of_entries,
+    rank,
+    unpacked,
+    vocabulary_of,
+)
+from .typos import Vocabulary, corrected
+from .words import Analyzer, chosen, flat, weighted
 
 if TYPE_CHECKING:
     from google.cloud import firestore
@@ -50,9 +65,6 @@ _COMMIT_BYTES: Final = 2_500_000
 A request holds 10 MiB (https://firebase.google.com/docs/firestore/quotas#writes); the emulator accepts 4 MiB.
 """
 
-_QUERY_TERMS: Final = 64
-"""The most terms of a query, as in the embedded index: a pasted page would otherwise read everything."""
-
 _TRIES: Final = 8
 _LEFT_BEHIND: Final = timedelta(hours=1)
 """Age of an unfinished segment that a dead process must have left, since a build takes seconds."""
@@ -67,6 +79,13 @@ class _Head:
 
     snapshot: Any
     segment: Segment
+    pieces: int
+    """The documents of its vocabulary, which are numbered after its blocks."""
+
+    @property
+    def documents(self) -> int:
+        """The number of its documents besides the head."""
+        return self.segment.blocks + self.pieces
 
     @property
     def small(self) -> bool:
@@ -116,15 +135,20 @@ class FirestoreWords:
         Raises:
             IndexUnavailable: segments were replaced again and again while they were read.
         """
-        terms = self._analyzer.query(query)[:_QUERY_TERMS]
-        for _ in range(_TRIES if terms else 0):
+        for _ in range(_TRIES):
             heads = self._heads(scope, version)
-            segments = self._with_blocks(heads, terms)
-            if segments is not None:
-                return rank(segments, terms, k, where)
-        if terms:
-            raise IndexUnavailable(reason="the index was being rebuilt", retry_after=1)
-        return []
+            present = frozenset().union(*(head.segment.languages for head in heads))
+            vocabulary = _SegmentTerms(heads, self._pieces)
+            try:
+                words = chosen(query, self._analyzer, present, vocabulary.counts)
+                vocabulary.segments = segments = self._with_blocks(heads, flat(words))
+                words, asked = corrected(words, vocabulary), words
+                if words != asked:
+                    segments = self._with_blocks(heads, flat(words))
+            except _Replaced:
+                continue
+            return rank(segments, weighted(words), k, where)
+        raise IndexUnavailable(reason="the index was being rebuilt", retry_after=1)
 
     def remove(
         self, scope: Scope, version: str | None, is_removed: Callable[[SegmentChunk], bool], fence: Fence | None = None
@@ -164,12 +188,25 @@ class FirestoreWords:
 
     def _heads(self, scope: Scope, version: str | None) -> list[_Head]:
         snapshots = list(self._of(scope, version, "live").stream(timeout=_SECONDS))
-        return [_Head(snapshot, _segment(snapshot)) for snapshot in snapshots]
+        return [_Head(snapshot, _segment(snapshot), _pieces_of(snapshot)) for snapshot in snapshots]
 
-    def _with_blocks(self, heads: Sequence[_Head], terms: Sequence[str] | None) -> list[Segment] | None:
+    def _pieces(self, heads: Sequence[_Head]) -> dict[str, int]:
+        """Return the vocabulary of large segments: all words, and how many chunks have each."""
+        counts: Counter[str] = Counter()
+        numbers = [
+            _block(head.snapshot, head.segment.blocks + number) for head in heads for number in range(head.pieces)
+        ]
+        for piece in self._client_of().get_all(numbers, timeout=_SECONDS) if numbers else ():
+            if not piece.exists:
+                raise _Replaced
+            counts.update(vocabulary_of(piece.get("data")))
+        return counts
+
+    def _with_blocks(self, heads: Sequence[_Head], terms: Sequence[str] | None) -> list[Segment]:
         """Return the segments with the postings of these terms, or with all.
 
-        None if a block no longer exists, because its segment is gone.
+        Raises:
+            _Replaced: a block no longer exists, because its segment is gone.
         """
         segment_numbers = {
             _block(head.snapshot, number): n for n, head in enumerate(heads) for number in _numbers(head.segment, terms)
@@ -177,10 +214,10 @@ class FirestoreWords:
         postings = [dict(head.segment.postings) for head in heads]
         for block in self._client_of().get_all(list(segment_numbers), timeout=_SECONDS) if segment_numbers else ():
             if not block.exists:
-                return None
+                raise _Replaced
             postings[segment_numbers[block.reference]] |= unpacked(block.get("data"), terms)
         return [
-            Segment(head.segment.order, head.segment.roster, own, head.segment.blocks)
+            Segment(head.segment.order, head.segment.roster, own, head.segment.blocks, head.segment.languages)
             for head, own in zip(heads, postings, strict=True)
         ]
 
@@ -197,17 +234,20 @@ class FirestoreWords:
         Returns:
             Whether all of them still existed as they were read.
         """
-        segments = self._with_blocks(heads, None)
-        if segments is None:
+        try:
+            segments = self._with_blocks(heads, None)
+        except _Replaced:
             return False
         merged_segment = merged(segments, keep)
         batch = self._client_of().batch()
         head = self._postings(scope).document(_name(version))
         packed = merged_segment.pack()
-        if packed.blocks:
-            self._build(head, version, packed.blocks)
+        others = [*packed.blocks, *packed.vocabulary]
+        if others:
+            self._build(head, version, others)
         if merged_segment.roster.chunks:
-            batch.set(head, _head(version, "live", packed.head, len(packed.blocks), merged_segment.order))
+            fields = _head(version, "live", packed.head, len(packed.blocks), merged_segment.order)
+            batch.set(head, {**fields, "vocabulary": len(packed.vocabulary)})
         for old in heads:
             unchanged = self._client_of().write_option(last_update_time=old.snapshot.update_time)
             if old.small:
@@ -217,17 +257,17 @@ class FirestoreWords:
         try:
             commit(self._client_of(), batch, fence)
         except BaseException as error:
-            self._remove_segment(head, len(packed.blocks))
+            self._remove_segment(head, len(others))
             if isinstance(error, PreconditionFailed):
                 return False
             raise
         for old in heads:
             if not old.small:
-                self._remove_segment(old.snapshot.reference, old.segment.blocks)
+                self._remove_segment(old.snapshot.reference, old.documents)
         return True
 
     def _build(self, head: Any, version: str, blocks: Sequence[Any]) -> None:
-        """Write the blocks of a new segment; its head says that they are being written."""
+        """Write the blocks of a new segment, and its vocabulary; its head says that they are being written."""
         batch, size = self._client_of().batch(), 0
         batch.create(head, {"version": version, "kind": "building", "blocks": len(blocks)})
         for number, data in enumerate(blocks):
@@ -249,7 +289,7 @@ class FirestoreWords:
         """Remove what a dead process left."""
         for unfinished in self._of(scope, version, "gone", "building").stream(timeout=_SECONDS):
             if unfinished.get("kind") == "gone" or datetime.now(UTC) - unfinished.create_time > _LEFT_BEHIND:
-                self._remove_segment(unfinished.reference, unfinished.get("blocks"))
+                self._remove_segment(unfinished.reference, unfinished.get("blocks") + _pieces_of(unfinished))
 
     def _delete(self, names: Iterable[Any], fence: Fence | None = None) -> None:
         documents = list(names)
@@ -258,6 +298,42 @@ class FirestoreWords:
             for name in documents[first : first + _DELETES]:
                 batch.delete(name)
             commit(self._client_of(), batch, fence)
+
+
+class _Replaced(Exception):
+    """A segment was replaced while it was read."""
+
+
+class _SegmentTerms(Vocabulary):
+    """The terms of segments: those that were read, and the vocabularies of large ones, read when they are needed.
+
+    Args:
+        pieces: reads the vocabularies of heads.
+    """
+
+    def __init__(self, heads: Sequence[_Head], pieces: Callable[[Sequence[_Head]], dict[str, int]]) -> None:
+        self.segments: Sequence[Segment] = ()
+        self._heads = heads
+        self._read_pieces = pieces
+
+    def has(self, term: str) -> bool:
+        """Return whether any of the segments that were read has a term."""
+        return any(term in segment.postings for segment in self.segments)
+
+    def beginning(self, letter: str) -> Mapping[str, int]:
+        """Return the terms that begin with a letter, and how many chunks have each."""
+        return {term: count for term, count in self._all.items() if term.startswith(letter)}
+
+    def counts(self, terms: Sequence[str]) -> Mapping[str, int]:
+        """Return how many chunks have each of these terms."""
+        return {term: self._all[term] for term in terms if term in self._all}
+
+    @cached_property
+    def _all(self) -> Mapping[str, int]:
+        counts = Counter(self._read_pieces(self._heads))
+        for head in self._heads:
+            counts.update({term: len(posting.chunks) for term, posting in head.segment.postings.items()})
+        return counts
 
 
 def commit(client: firestore.Client, batch: Any, fence: Fence | None = None) -> None:
@@ -295,7 +371,13 @@ def _segment(snapshot: Any) -> Segment:
     """Return the segment of a head. A segment that was never merged is as old as its document."""
     data, blocks = snapshot.get("data"), snapshot.get("blocks")
     order = snapshot.get("order") or snapshot.create_time
-    return Segment(order, Roster.of(data), {} if blocks else unpacked(data), blocks)
+    languages = frozenset(data.get("languages", ()))
+    return Segment(order, Roster.of(data), {} if blocks else unpacked(data), blocks, languages)
+
+
+def _pieces_of(snapshot: Any) -> int:
+    """Return the number of documents of a segment's vocabulary; segments written by older versions have none."""
+    return int(snapshot.to_dict().get("vocabulary", 0))
 
 
 def _numbers(segment: Segment, terms: Collection[str] | None) -> Collection[int]:

@@ -21,7 +21,7 @@ from ...errors import IndexFailed, IndexUnavailable
 from ...scope import Scope
 from ...store.fence import Fence
 from .base import Entry, Hit, Where, owner_of, scopes_of
-from .words import Analyzer
+from .words import Analyzer, chosen, flat
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -44,7 +44,9 @@ _CONNECTION_LIMITS = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
 """Seconds to connect, and milliseconds that sent data may stay unacknowledged, so that no thread waits for a server
 that is gone (https://www.postgresql.org/docs/current/libpq-connect.html)."""
 
-_QUERY_TERMS = 64
+_MOST_TERMS = 256
+"""The most terms of a query, in all languages that it may be in."""
+
 _POSITIONS = 255
 _MOST_POSITION = 16_383
 """The largest position; ``_POSITIONS`` is the most positions of a lexeme
@@ -189,11 +191,12 @@ class PgvectorIndex:
         texts: bool = True,  # noqa: ARG002 - they come with the hits
     ) -> list[Hit]:
         """Return the entries that match the words best, as :class:`~firelaunch.rag.index.base.Index` describes."""
-        terms = " | ".join(map(_quote, self._analyzer.query(query)[:_QUERY_TERMS]))
-        if not terms:
-            return []
         condition, values = _condition(scope, version, where, library)
         with self._transaction(scope) as run:
+            words = chosen(query, self._analyzer, None, lambda terms: _counts(run, condition, values, terms))
+            terms = " | ".join(map(_quote, flat(words)[:_MOST_TERMS]))
+            if not terms:
+                return []
             rows = run(
                 f"SELECT {_FIELDS}, ts_rank(terms, %s::tsquery, 1) AS score FROM firelaunch_chunks "  # noqa: S608
                 f"WHERE {condition} AND terms @@ %s::tsquery ORDER BY score DESC, id LIMIT %s",
@@ -237,7 +240,13 @@ class PgvectorIndex:
         own = [scope.app_id, owner_of(scope), version, entry.id, entry.document, text]
         vector = None if entry.vector is None else _literal(entry.vector)
         place = json.dumps(dict(entry.place), ensure_ascii=False)
-        return [*own, json.dumps(dict(entry.tags)), place, _lexemes(self._analyzer.terms(entry.text)), vector]
+        return [
+            *own,
+            json.dumps(dict(entry.tags)),
+            place,
+            _lexemes(self._analyzer.analyze(entry.text, entry.title).terms),
+            vector,
+        ]
 
     @contextmanager
     def _transaction(self, scope: Scope, lock: str | None = None, fence: Fence | None = None) -> Iterator[Any]:
@@ -298,6 +307,16 @@ def _prepare(connection: Any) -> None:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             if not connection.execute(_TABLE).fetchone()[0]:
                 connection.execute(_SCHEMA)
+
+
+def _counts(run: Any, condition: str, values: list[Any], terms: Sequence[str]) -> dict[str, int]:
+    """Return how many chunks have each of these terms."""
+    rows = run(
+        f"SELECT term, (SELECT count(*) FROM firelaunch_chunks WHERE {condition} AND terms @@ quoted::tsquery) "  # noqa: S608
+        "FROM unnest(%s::text[], %s::text[]) AS asked (term, quoted)",
+        [*values, list(terms), list(map(_quote, terms))],
+    )
+    return {term: count for term, count in rows if count}
 
 
 def _owner_lock(scope: Scope) -> int:

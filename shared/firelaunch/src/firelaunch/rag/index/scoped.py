@@ -33,9 +33,11 @@ _TRIES = 8
 """Tries of a write whose document's record changes meanwhile, for example because progress is recorded in it."""
 
 _MAX_VALUES = 30
-"""The most values of one filter: Firestore's limit of an ``in``
+"""The most values of a tag's filter: Firestore's limit of an ``in``
 (https://firebase.google.com/docs/firestore/query-data/queries).
 """
+
+_MAX_DOCUMENTS = 1_000
 
 _RESERVED = {"document", "app", "owner", "version"}
 
@@ -226,7 +228,8 @@ def _plain_filter(where: Where | None, k: int) -> Mapping[str, Sequence[str]]:
     for name, values in (where or {}).items():
         own[name] = [] if isinstance(values, str) else list(values)
         valid_name = type(name) is str and (name == "document" or (_TAG.fullmatch(name) and name not in _RESERVED))
-        valid_values = 1 <= len(own[name]) <= _MAX_VALUES and all(type(v) is str for v in own[name])
+        most = _MAX_DOCUMENTS if name == "document" else _MAX_VALUES
+        valid_values = 1 <= len(own[name]) <= most and all(type(v) is str for v in own[name])
         if not valid_name or not valid_values:
-            raise BadRequest(f"The filter on {name!r:.40} is not valid: a tag's name, and 1 to {_MAX_VALUES} texts.")
+            raise BadRequest(f"The filter on {name!r:.40} is not valid: a tag's name, and 1 to {most} texts.")
     return own

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from .base import Entry, Where
-from .words import Analyzer
+from .words import Analyzer, is_word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "merged",
     "of_entries",
     "rank",
+    "vocabulary_of",
 ]
 
 MAX_CHUNKS: Final = 32_768
@@ -48,6 +49,9 @@ _MOST_BLOCK_BYTES: Final = 900_000
 """The hard limit of a block, whose target is ``_BLOCK_BYTES``: a Firestore document holds 1 MiB
 (https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
 """
+
+_PIECE_WORDS: Final = 50_000
+"""Words of a vocabulary in one document: at most 64 letters each, packed."""
 
 _K1, _B = 1.2, 0.75
 """BM25's parameters, as in SQLite's FTS5 (https://sqlite.org/fts5.html#the_bm25_function): both indexes rank alike."""
@@ -121,10 +125,14 @@ Postings = Mapping[str, Posting]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A segment as documents: fields of its head and of its blocks. Without blocks, the head has the postings."""
+    """A segment as documents: fields of its head and of its blocks. Without blocks, the head has the postings.
+
+    ``vocabulary`` is there if there are blocks: all words, with how many chunks have each.
+    """
 
     head: Mapping[str, Any]
-    blocks: Sequence[Mapping[str, Any]]
+    blocks: Sequence[Mapping[str, Any]] = ()
+    vocabulary: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -134,12 +142,14 @@ class Segment:
     Args:
         order: if two segments have a chunk of the same name, the one with the later order wins.
         blocks: the number of blocks with the postings; 0 if they are in the head.
+        languages: the languages of the chunks' texts.
     """
 
     order: Any
     roster: Roster
     postings: Postings
     blocks: int = 0
+    languages: frozenset[str] = frozenset()
 
     @cached_property
     def names(self) -> list[str]:
@@ -153,16 +163,36 @@ class Segment:
             inline: use no blocks, whatever the size; only for few chunks.
         """
         size = _size(self.postings)
+        head = {**self.roster.pack(), "languages": sorted(self.languages)}
         if inline or size <= INLINE_BYTES:
-            return Packed({**self.roster.pack(), **_pack_postings(self.postings)}, ())
+            return Packed({**head, **_pack_postings(self.postings)})
         count = math.ceil(size / _BLOCK_BYTES)
         while True:
             shares: list[dict[str, Posting]] = [{} for _ in range(count)]
             for term, posting in self.postings.items():
                 shares[block_of(term, count)][term] = posting
             if max(map(_size, shares)) <= _MOST_BLOCK_BYTES:
-                return Packed(self.roster.pack(), [_pack_postings(share) for share in shares])
+                return Packed(head, [_pack_postings(share) for share in shares], list(_vocabulary(self.postings)))
             count *= 2
+
+
+def _vocabulary(postings: Postings) -> Iterator[dict[str, bytes]]:
+    """Yield the words of the postings with their counts, in pieces that a document holds."""
+    import numpy as np
+
+    words = [term for term in postings if is_word(term)]
+    for first in range(0, len(words), _PIECE_WORDS):
+        piece = words[first : first + _PIECE_WORDS]
+        counts = np.asarray([len(postings[word].chunks) for word in piece], "<u2").tobytes()
+        yield {"words": zlib.compress("\n".join(piece).encode()), "counts": counts}
+
+
+def vocabulary_of(piece: Mapping[str, Any]) -> dict[str, int]:
+    """Return the words of a vocabulary's piece, with how many chunks have each."""
+    import numpy as np
+
+    words = zlib.decompress(piece["words"]).decode().split("\n")
+    return dict(zip(words, np.frombuffer(piece["counts"], "<u2").tolist(), strict=True))
 
 
 def block_of(term: str, blocks: int) -> int:
@@ -206,12 +236,15 @@ def of_entries(order: Any, entries: Iterable[Entry], analyzer: Analyzer) -> Segm
     """Return the segment of some entries with different ids."""
     lists: dict[str, list[tuple[int, int]]] = {}
     chunks = []
+    languages = set()
     for number, entry in enumerate(entries):
-        terms = analyzer.terms(entry.text)
+        analyzed = analyzer.analyze(entry.text, entry.title)
+        terms = analyzed.terms
+        languages.add(analyzed.language)
         chunks.append(SegmentChunk(entry.id, entry.document, dict(entry.tags), min(len(terms), _MOST_LENGTH)))
         for term, times in Counter(terms).items():
             lists.setdefault(term, []).append((number, min(times, _MOST_TIMES)))
-    return Segment(order, Roster(chunks), _postings(lists))
+    return Segment(order, Roster(chunks), _postings(lists), languages=frozenset(languages))
 
 
 def _postings(lists: Mapping[str, Sequence[tuple[int, int]]]) -> dict[str, Posting]:
@@ -242,7 +275,8 @@ def merged(segments: Sequence[Segment], keep: Callable[[SegmentChunk], bool] = l
         term: Posting(np.concatenate([p.chunks for p in part]), np.concatenate([p.times for p in part]))
         for term, part in sorted(parts.items())
     }
-    return Segment(max(segment.order for segment in segments), Roster(chunks), postings)
+    languages = frozenset().union(*(segment.languages for segment in segments))
+    return Segment(max(segment.order for segment in segments), Roster(chunks), postings, languages=languages)
 
 
 def living(segments: Sequence[Segment]) -> list[npt.NDArray[np.bool_]]:
@@ -275,6 +309,7 @@ def rank(segments: Sequence[Segment], terms: Sequence[str], k: int, where: Where
 
     Args:
         segments: with at least the postings of ``terms``.
+        terms: a term that comes twice counts twice.
         where: as in :class:`~firelaunch.rag.index.base.Index`. It filters the result, but not the statistics.
     """
     import numpy as np
@@ -287,12 +322,12 @@ def rank(segments: Sequence[Segment], terms: Sequence[str], k: int, where: Where
         return []
     norms = [_K1 * (1 - _B + _B * length * count / total) for length in lengths]
     scores = [np.zeros(len(length)) for length in lengths]
-    for term in terms:
+    for term, weight in Counter(terms).items():
         postings = [segment.postings.get(term) for segment in segments]
         matching_chunks = sum(
             int(mask[p.chunks].sum()) for p, mask in zip(postings, alive, strict=True) if p is not None
         )
-        idf = max(_LEAST_IDF, math.log((count - matching_chunks + 0.5) / (matching_chunks + 0.5)))
+        idf = weight * max(_LEAST_IDF, math.log((count - matching_chunks + 0.5) / (matching_chunks + 0.5)))
         for posting, norm, score in zip(postings, norms, scores, strict=True):
             if posting is not None:
                 times = posting.times.astype(np.float64)

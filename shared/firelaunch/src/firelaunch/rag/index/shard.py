@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,8 @@ from ...errors import IndexFailed, IndexUnavailable
 from ...store.fence import Fence
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
-from .words import Analyzer
+from .typos import Vocabulary, corrected
+from .words import Analyzer, chosen, weighted
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -28,9 +29,6 @@ _BUSY_SECONDS = 30
 _LAYOUT = 1
 _SPARE_CONNECTIONS = 4
 _ROWS_AT_A_TIME = 4_096
-_QUERY_TERMS = 64
-"""The most terms of a query; a pasted page would otherwise read the whole index."""
-
 # FTS5 gets finished terms and must not split them: in many scripts, marks belong to words.
 _SCHEMA = """
 CREATE TABLE about (app TEXT, owner TEXT, version TEXT, words TEXT, dimensions INTEGER, generation INTEGER);
@@ -43,6 +41,12 @@ CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5 (
     words, tokenize = "unicode61 remove_diacritics 0 categories 'L* N* Co M*'"
 );
+"""
+# Tables that older files lack, and views of FTS5's own, which belong to a connection.
+_MORE = """
+CREATE TABLE IF NOT EXISTS languages (name TEXT PRIMARY KEY);
+CREATE VIRTUAL TABLE temp.counts USING fts5vocab (main, terms, row);
+CREATE VIRTUAL TABLE temp.places USING fts5vocab (main, terms, instance)
 """
 _COLUMNS = "e.id, e.document, e.text, e.tags, e.place"
 
@@ -136,12 +140,17 @@ class Shard:
 
     def matching(self, query: str, k: int, where: Where) -> list[Hit]:
         """Return the entries with the highest BM25 (SQLite's k1 = 1.2 and b = 0.75)."""
-        terms = self._analyzer.query(query)[:_QUERY_TERMS]
         with self._read() as connection:
-            if connection is None or not terms:
+            if connection is None:
+                return []
+            present = [name for (name,) in connection.execute("SELECT name FROM languages")]
+            words = chosen(query, self._analyzer, present, lambda terms: _counts(connection, terms))
+            terms = weighted(corrected(words, _Terms(connection)))
+            if not terms:
                 return []
             condition, values = _condition(where)
-            filter_sql = f"AND rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
+            # "+" keeps FTS5 from matching once for each rowid: it matches once, and the filter follows.
+            filter_sql = f"AND +rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
             rows = connection.execute(
                 f"SELECT {_COLUMNS}, best.score FROM entries e JOIN (SELECT rowid AS row, rank AS score FROM terms "  # noqa: S608
                 f"WHERE terms MATCH ? {filter_sql} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
@@ -167,8 +176,10 @@ class Shard:
             "INSERT INTO entries (id, document, text, tags, place) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
         )
-        terms = " ".join(self._analyzer.terms(entry.text))
+        analyzed = self._analyzer.analyze(entry.text, entry.title)
+        terms = " ".join(analyzed.terms)
         connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (inserted.lastrowid, terms))
+        connection.execute("INSERT OR IGNORE INTO languages VALUES (?)", (analyzed.language,))
         if entry.vector is not None:
             from .vectors import unit
 
@@ -277,12 +288,38 @@ class Shard:
                 connection.execute("INSERT INTO about VALUES (?, ?, ?, ?, NULL, 0)", self._about)
                 connection.execute(f"PRAGMA user_version = {_LAYOUT}")
             connection.execute("COMMIT")
+        for statement in _MORE.split(";\n"):
+            connection.execute(statement)
         owner_record = connection.execute("SELECT app, owner, version, words FROM about").fetchone()
         if owner_record != self._about:
             connection.close()
             raise IndexFailed(
                 reason=f"{self._path} holds {owner_record!r} and not {self._about!r}; build another version"
             )
+
+
+class _Terms(Vocabulary):
+    """The terms of a file, as of a connection's transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def has(self, term: str) -> bool:
+        """Return whether any entry has a term."""
+        return self._connection.execute("SELECT 1 FROM places WHERE term = ? LIMIT 1", (term,)).fetchone() is not None
+
+    def beginning(self, letter: str) -> Mapping[str, int]:
+        """Return the terms that begin with a letter, and how many entries have each."""
+        rows = self._connection.execute(
+            "SELECT term, doc FROM counts WHERE term >= ? AND term < ?", (letter, chr(ord(letter) + 1))
+        )
+        return dict(rows.fetchall())
+
+
+def _counts(connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:
+    """Return how many entries have each of these terms; terms that none has are missing."""
+    sql = "SELECT term, doc FROM counts WHERE term = ?"
+    return dict(row for term in terms for row in connection.execute(sql, (term,)))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

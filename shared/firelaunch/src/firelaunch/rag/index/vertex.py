@@ -25,7 +25,7 @@ from ...store.fence import Fence
 from ..google_calls import GoogleError
 from ..vertex_clients import VertexClients
 from .base import Entry, Hit, Where, owner_of, scopes_of
-from .words import Analyzer
+from .words import Analyzer, chosen, flat
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -44,7 +44,7 @@ _MEAN_TERMS = 120
 """Assumed terms of a chunk of the default size: a sparse embedding cannot change when other chunks come in."""
 
 _MOST_TERMS = 500
-_QUERY_TERMS = 64
+"""The most terms of a chunk, and of a query in all languages that it may be in."""
 
 
 class VertexIndex:
@@ -165,14 +165,15 @@ class VertexIndex:
 
         Twice as many candidates are requested, and ranked here by their words.
         """
-        terms = self._analyzer.query(query)[:_QUERY_TERMS]
+        words = chosen(query, self._analyzer, None, lambda all_terms: dict.fromkeys(all_terms, 1))
+        terms = flat(words)[:_MOST_TERMS]
         if not terms:
             return []
         owners = [owner_of(each) for each in scopes_of(scope, library)]
         sparse = {"sparse_embedding": _sparse(dict.fromkeys(terms, 1.0))}
         ids = self._neighbors(scope, version, owners, sparse, min(2 * k, _MAX_NEIGHBORS), where)
         candidates = self._hits(scope, version, owners, ids, lambda _: 0.0)
-        weights = [self._weights(hit.entry.text) for hit in candidates]
+        weights = [self._weights(hit.entry) for hit in candidates]
         rarity = {term: _idf(len(candidates), sum(term in each for each in weights)) for term in terms}
         scored = [
             replace(hit, score=sum(each.get(term, 0.0) * rarity[term] for term in terms))
@@ -224,7 +225,7 @@ class VertexIndex:
         owner = owner_of(scope)
         values = {"app": [scope.app_id], "owner": [owner], "version": [version], "document": [entry.document]}
         values |= {f"tag_{name}": [value] for name, value in entry.tags.items()}
-        weights = self._weights(entry.text)
+        weights = self._weights(entry)
         return {
             "datapoint_id": _datapoint_id(scope.app_id, owner, version, entry.id),
             "feature_vector": unit(entry.vector).tolist() if entry.vector is not None else [],
@@ -232,9 +233,9 @@ class VertexIndex:
             "restricts": _restricts(values),
         }
 
-    def _weights(self, text: str) -> dict[str, float]:
-        """Return the heaviest terms of a text with what each adds to its BM25 score, except for the term's rarity."""
-        terms = self._analyzer.terms(text)
+    def _weights(self, entry: Entry) -> dict[str, float]:
+        """Return the heaviest terms of an entry with what each adds to its BM25 score, except for the term's rarity."""
+        terms = self._analyzer.analyze(entry.text, entry.title).terms
         norm = _K1 * (1 - _B + _B * len(terms) / _MEAN_TERMS)
         weights = {term: times * (_K1 + 1) / (times + norm) for term, times in Counter(terms).items()}
         return dict(sorted(weights.items(), key=lambda item: -item[1])[:_MOST_TERMS])
