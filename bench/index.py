@@ -29,8 +29,11 @@ def main() -> None:
     for name, title in SETS.items():
         command = [sys.executable, "-m", "bench.index", name]
         done = subprocess.run(command, cwd=ROOT, env=one_core, stdout=subprocess.PIPE, text=True, check=True)
+        figures: dict[str, float] = {}
         for metric, value, unit in json.loads(done.stdout):
             report.row(f"{COUNT:,} x {DIMENSIONS}, {title}", metric, value, unit)
+            figures[metric] = value
+        report.ratio(f"filter, {title}", figures["words p50, filter of 1,000 documents"] / figures["words p50"])
     report.write()
 
 
@@ -78,6 +81,12 @@ def measure(kind: str) -> list[tuple[str, float, str]]:
             began = time.perf_counter()
             index.matching(scope, "v1", text(number, rng)[:60], 10)
             words.append(time.perf_counter() - began)
+        named = {"document": [f"d{number}" for number in range(min(1_000, COUNT // 50))]}
+        filtered = []
+        for number in range(50):
+            began = time.perf_counter()
+            index.matching(scope, "v1", text(number, rng)[:60], 10, named)
+            filtered.append(time.perf_counter() - began)
         disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         index.close()
     return [
@@ -88,6 +97,7 @@ def measure(kind: str) -> list[tuple[str, float, str]]:
         ("first search", first * 1e3, "ms"),
         ("write of one and search", after_write * 1e3, "ms"),
         ("words p50", float(np.percentile(words, 50)) * 1e3, "ms"),
+        ("words p50, filter of 1,000 documents", float(np.percentile(filtered, 50)) * 1e3, "ms"),
         ("written", COUNT / written, "chunks/s"),
         ("disk", disk / MEGABYTE, "MB"),
     ]
