@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BadRequest, Conflict, JobsUnavailable, NotFound, RateLimited, TooLarge, Unauthenticated
 from ..jobs.base import job_view
 from ..metering.reservations import Day
+from ..worker.tasks.erase import ERASE, Erase
 from ..worker.tasks.merge import start_merge
 from .base import Body, Date, caller, example, services
 from .jobs import JobAnswer
@@ -114,6 +115,21 @@ def me() -> dict[str, Any]:
     entitlements = services().metering.entitlements.of(services().store.get(user.scope.root))
     identity = {"app_id": user.app_id, "uid": user.uid, "role": user.role, "email": user.email}
     return {**identity, "plan": entitlements.plan, "features": sorted(entitlements.features)}
+
+
+@api.delete(
+    "/me",
+    responses={202: None, **errors(NotFound, JobsUnavailable)},
+    operation_id="eraseMe",
+    summary="Erase all that you have here",
+    description="A job of the app removes all of the caller's data in this app, and cancels their subscriptions; it "
+    "cannot be undone. The account in Firebase Authentication belongs to all apps of the project: the client deletes "
+    "it afterwards.",
+)
+def erase() -> tuple[str, int]:
+    """Erase all that you have here."""
+    services().jobs.enqueue(services().store.scope, ERASE, Erase(uid=caller().uid))
+    return "", 202
 
 
 @api.post(

@@ -99,6 +99,20 @@ def test_a_dry_run_says_the_same_and_changes_nothing(site: Site) -> None:
     assert erasure_of(site.services).report(ADA.uid or "").found == {}
 
 
+def test_a_user_erases_themselves_and_nobody_else(site: Site) -> None:
+    live(site, ADA, f"{MARK}-ada")
+    live(site, BOB, f"{MARK}-bob")
+    store = site.services.store
+    before = everything(store)
+    assert sign_in(site.app, ADA.uid or "").delete("/v1/me").status_code == 202
+    (job,) = (path for path in everything(store) if path not in before)
+    site.runner.run(job.rpartition("/")[2])
+    after = everything(store)
+    assert {path for path in of(after, "-ada") if "invites" not in path} == {job}, "which names the customer in Stripe"
+    assert len(of(before, "-bob")) == len(of(after, "-bob")) > 10
+    assert sign_in(site.app, ADA.uid or "").get("/v1/chats").get_json()["items"] == []
+
+
 def test_the_job_leaves_not_even_the_name_of_whom_it_erased(site: Site, tmp_path: Path) -> None:
     live(site, ADA, f"{MARK}-ada")
     site.services.jobs.cancel(ADA, next(iter(site.services.jobs.mine(ADA, 1, None).items))["id"])

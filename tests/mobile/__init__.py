@@ -1,0 +1,1 @@
+"""docs/mobile.md, played against a served app."""
