@@ -1,8 +1,8 @@
 """HTTP transcripts in a page of Markdown: read, play, and compare with what a server answers.
 
-A block ``http`` holds a request and, from the line ``HTTP/1.1 STATUS REASON`` on, its answer. Words in capitals are values: an
-answer binds those that are new, and requests and later answers have them again. ``...`` at the end of an object stands for
-further fields. A comment before a block says how it is played: ``LEAVES`` or ``UNTIL``.
+A block ``http`` holds a request and, from the line ``HTTP/1.1 STATUS REASON`` on, its answer. Words in capitals are
+values: an answer binds those that are new, and requests and later answers have them again. ``...`` at the end of an
+object stands for further fields. A comment before a block says how it is played: ``LEAVES`` or ``UNTIL``.
 """
 
 from __future__ import annotations
@@ -137,12 +137,19 @@ class Player:
         elif isinstance(page, list) and isinstance(server, list) and len(page) == len(server):
             for number, (one, other) in enumerate(zip(page, server, strict=True)):
                 self._compare(one, other, f"{where}[{number}]")
-        elif isinstance(page, str) and isinstance(server, str) and _is_name(page) and page not in self.values:
-            self.values[page] = server
-        elif isinstance(page, str) and isinstance(server, str) and _TIME.fullmatch(page):
-            if not _TIME.fullmatch(server) or len(page) != len(server):
-                raise Mismatch(f"{where}: {server} is no time such as {page}")
-        elif (self.values.get(page, page) if isinstance(page, str) else page) != server:
+        elif isinstance(page, str) and isinstance(server, str):
+            self._compare_texts(page, server, where)
+        elif page != server:
+            raise Mismatch(f"{where}: the page has {page!r}, the server {server!r}")
+
+    def _compare_texts(self, page: str, server: str, where: str) -> None:
+        if _is_name(page):
+            same = self.values.setdefault(page, server) == server
+        elif _TIME.fullmatch(page):
+            same = bool(_TIME.fullmatch(server)) and len(page) == len(server)
+        else:
+            same = page == server
+        if not same:
             raise Mismatch(f"{where}: the page has {page!r}, the server {server!r}")
 
     def _filled(self, text: str) -> str:

@@ -120,7 +120,7 @@ class SignInServer(AccountServer):
         return status, {**about, "email": email, "emailVerified": True, **session}
 
     def _delete(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """https://cloud.google.com/identity-platform/docs/reference/rest/v1/accounts/delete, by the user's own token."""
+        """By the user's own token (https://cloud.google.com/identity-platform/docs/reference/rest/v1/accounts/delete)."""
         if body.get("idToken") not in self._sessions:
             return refused(400, "INVALID_ID_TOKEN")
         uid, signed_in = self._sessions[body["idToken"]][0], self._signed_in[body["idToken"]]
