@@ -182,8 +182,8 @@ def copy_repo(target: Path) -> Path:
     return target
 
 
-MAKE_HERE = {"PYTHON": "true"}
-"""The environment in which make takes the set-up as done: what is to run it does nothing."""
+MAKE_HERE = {"PYTHON": "true", "FIRELAUNCH_WEB": ""}
+"""The environment in which make takes the set-up as done: what is to run it does nothing. Web clients are not built."""
 
 
 @contextmanager

@@ -37,6 +37,8 @@ VARIABLES = {
     "FIRELAUNCH_MODE": "`embedded` (the default: a laptop, nothing else needed), `emulators`, or `cloud`.",
     "FIRELAUNCH_ENV": "The environment, a name under `[env]`; production if unset. A deploy with `--env` sets it.",
     "FIRELAUNCH_DATA": "Folder of the embedded mode's data, relative to `firelaunch.toml`; `.firelaunch` if unset.",
+    "FIRELAUNCH_WEB": "On a laptop: folder of the built [web client](deploy.md#the-web-client), served at `/`. "
+    "`firelaunch serve` sets it; where it is set already, even to nothing, the client is not built.",
     "OPENAI_API_KEY": "Key of OpenAI, or of a compatible server. On a laptop it switches the offline model off.",
     "OPENAI_BASE_URL": "A compatible server in place of OpenAI's own or of `models.openai.base_url`, such as "
     "`http://localhost:11434/v1` for Ollama. [providers.md](providers.md) has more.",

@@ -27,6 +27,7 @@ from .events import Events
 from .firebase import Firebase
 from .firestore import Firestore
 from .front import Front
+from .hosting import Hosting
 from .monitoring import Monitoring
 from .project import Project
 from .quotas import Quotas
@@ -49,6 +50,7 @@ _LOOPBACK = (
     "cloudresourcemanager",
     "firestore",
     "firebase",
+    "firebasehosting",
     "firebaserules",
     "firebasestorage",
     "identitytoolkit",
@@ -58,7 +60,10 @@ _LOOPBACK = (
 )
 """Requests of firelaunch's own go there too, and it sends a token without TLS to this machine alone."""
 
-_QUOTA = ("billingbudgets.", "cloudquotas.", "firebase.", "firebaserules.", "firebasestorage.", "identitytoolkit.")
+_QUOTA = (
+    *("billingbudgets.", "cloudquotas.", "firebase.", "firebasehosting.", "firebaserules.", "firebasestorage."),
+    "identitytoolkit.",
+)
 """Hosts that refuse a person's token without the header X-Goog-User-Project."""
 
 
@@ -111,6 +116,7 @@ class GoogleCloud:
         self.run = Run(project, self.account, self.quotas)
         self.build = Build(project, self.run)
         self.firebase = Firebase(project, self.account)
+        self.hosting = Hosting(project)
         self.sign_in = SignIn(project, self.account, self.firebase)
         self.users = Users(project, self.sign_in)
         self.credentials = Credentials(project, self.account, self.users, self.sign_in)
@@ -126,6 +132,7 @@ class GoogleCloud:
             self.run,
             self.build,
             self.firebase,
+            self.hosting,
             self.sign_in,
             self.users,
             self.credentials,

@@ -19,6 +19,7 @@ from firelaunch.prompts.lock import released
 from firelaunch.prompts.versions import Prompts
 from firelaunch.settings.app import Settings, VertexIndexSettings, read_settings
 from firelaunch.settings.environments import chosen, overlaid, project_of
+from firelaunch.settings.web_client import client_config
 from firelaunch.text_file import read_text_file
 
 from ..deploy import vertex
@@ -35,6 +36,7 @@ from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
 from ..deploy.gcloud import CommandFailed, Tools, refuse_secrets
 from ..deploy.gcloud_args import variables_in
+from ..deploy.hosting import SiteVersion, site, site_files
 from ..deploy.jobs import dropped_schedules, for_work, scheduled
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
@@ -51,6 +53,7 @@ from ..deploy.terraform import left_to_terraform
 from ..deploy.variables import left_behind, own_variables
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
+from ..deploy.web_build import BuildFailed, WebBuild, node_problem
 from ..doctor.env_file import read_env
 from .apps import app_folder, env_option
 from .checkout import builds_of, firelaunch_checkout
@@ -199,10 +202,11 @@ class _Deploy:
 
     def run(self) -> None:
         self._say_sources()
+        built = self._build_client()
         steps, functions = self._steps(), self.functions
         watch = self._watching()
         stands_on = list(self._stands_on(for_service(self.place, self._door(frozenset()), {})))
-        progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4))
+        progress = Progress(len(steps) + len(watch) + len(stands_on) + (6 if functions else 4) + bool(built))
         for step in steps:
             self._perform(step, progress)
         ready = self.ready()
@@ -212,7 +216,42 @@ class _Deploy:
         for step in (*watch, *stands_on):
             self._perform(step, progress)
         self._deploy(self._door(self._known_dedicated()), self._stage_membership, progress)
+        if built:
+            with progress.step(f"web client at {self.settings.cloud.site}") as said:
+                config = web_config(self.tools, self.place, self.settings.app.id)
+                said.append("\n" + self._site(site_files(built), config).release(self.tools, self.place))
         self._show_web_config()
+
+    def _build_client(self) -> Path | None:
+        """Build the web client, before anything is made; None where the settings name no site for it.
+
+        Raises:
+            CommandFailed: there is no client, or it cannot be built here.
+        """
+        if not self.settings.cloud.site:
+            return None
+        build = WebBuild(self.folder, Progress(2).step, os.environ)
+        off = "or take cloud.site out of firelaunch.toml"
+        if not build.there:
+            raise CommandFailed(f"cloud.site names a site, and {build.folder} holds no web client", off)
+        problem = node_problem()
+        if problem is not None:
+            raise CommandFailed(f"{problem}, and builds the web client", f"install Node (https://nodejs.org), {off}")
+        try:
+            return build.run()
+        except BuildFailed as failed:
+            raise CommandFailed(str(failed), f"mend web/, {off}") from None
+
+    def _site(self, files: Mapping[str, bytes], firebase: Mapping[str, str]) -> SiteVersion:
+        """Return what the site serves: the client, told where the app's service is, which it calls itself."""
+        config = client_config(
+            *(self.settings,),
+            mode="cloud",
+            api=self.place.url(self.service.name),
+            membership=self.place.url(membership_service(self.place, frozenset()).name),
+            firebase=firebase,
+        )
+        return SiteVersion(self.settings.cloud.site, files, config)
 
     def _show_web_config(self) -> None:
         """Print the config of web clients. An error here doesn't fail a deploy that is done."""
@@ -253,6 +292,9 @@ class _Deploy:
         lines += [line for service in services[:-1] for line in self._release_lines(service)]
         lines += [line for step in after for line in explain(step)]
         lines += self._release_lines(door)
+        if self.settings.cloud.site:
+            project = self.place.project
+            lines += self._site({}, {"authDomain": f"{project}.firebaseapp.com"}).explain(project)
         looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
         click.echo(
             _filled(
@@ -365,6 +407,8 @@ class _Deploy:
     def _contents(self) -> Iterable[Step]:
         yield from sign_in(self.place, self.settings, GoogleClient.of(os.environ))
         yield web_app(self.place, self.settings.app.id)
+        if self.settings.cloud.site:
+            yield site(self.place, self.settings.cloud.site)
         text = composed_rules(self.root / "apps", self.root / "firestore.rules", self.folder).text
         here = {self.settings.app.id, *(path.parent.name for path in (self.root / "apps").glob("*/firelaunch.toml"))}
         for name in databases(self.settings):

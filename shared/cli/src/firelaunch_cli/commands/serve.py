@@ -11,6 +11,7 @@ import click
 
 from ..deploy.app_python import python_of
 from .apps import app_argument, app_folder, env_option
+from .web_client import client_environ
 
 __all__ = ["command", "free_port", "gunicorn_command"]
 
@@ -51,12 +52,13 @@ def free_port(wanted: int | None, usual: int = 8080, host: str = "127.0.0.1") ->
 def command(app: str, port: int, host: str) -> None:
     """Run APP under gunicorn until Ctrl-C.
 
-    Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network.
+    Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network. Where Node is installed, the app's
+    web client is built first, if it has changed, and served at /.
     """
     folder = app_folder(app)
     free_port(port, host=host)  # gunicorn itself would retry for five seconds, and suggest no remedy
     os.chdir(folder)
-    os.environ.update(PORT=str(port), HOST=host)
+    os.environ.update(client_environ(folder), PORT=str(port), HOST=host)
     # gunicorn replaces this process, so that signals reach gunicorn itself.
     program, *words = gunicorn_command(folder)
     os.execv(program, [program, *words])  # noqa: S606 - our own interpreter, or the app's

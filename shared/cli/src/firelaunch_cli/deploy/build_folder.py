@@ -39,8 +39,8 @@ FUNCTIONS = "firelaunch-functions"
 _EPOCH = 1_704_067_200
 """2024-01-01, seconds: the time of every staged file and of every file in the wheel (a zip knows none before 1980)."""
 
-SERVICE_FILES = ("firelaunch.toml", "app", "web/dist")
-"""The files that an app runs from. Tests, evals, the web client's sources and everything else stay behind."""
+SERVICE_FILES = ("firelaunch.toml", "app")
+"""The files that an app runs from. Tests, evals, the web client and everything else stay behind."""
 
 _LEFT_OUT = ("__pycache__", "*.pyc", ".DS_Store")
 _SETTINGS = ("firelaunch.toml", "app/prompts")

@@ -76,6 +76,7 @@ class Request:
 
     Args:
         body: JSON.
+        content: bytes that are sent as they are, in place of a body.
         then: given the answer, the request that follows.
         operations: where the long-running operation that it begins is asked for by its name; empty where its answer is
             no operation.
@@ -96,6 +97,7 @@ class Request:
     hidden: Mapping[str, str] = field(default_factory=dict, repr=False)
     settled: str = ""
     there: bool = False
+    content: bytes | None = field(default=None, repr=False)
 
     def quota(self) -> dict[str, str]:
         """The header that names whose quota is used: some APIs want one with a person's token. The resource manager is
@@ -115,6 +117,8 @@ class Request:
         """Return the request as a shell command. A long body is cut."""
         said = f"curl -X {self.method} '{self.url}' -H \"Authorization: Bearer $(gcloud auth print-access-token)\""
         said += "".join(f" -H '{name}: {value}'" for name, value in self.quota().items())
+        if self.content is not None:
+            said += " -H 'Content-Type: application/octet-stream' --data-binary @FILE"
         if self.body is not None:
             text = json.dumps({**self.body, **dict.fromkeys(self.hidden, "NOT_SHOWN")}, ensure_ascii=False)
             shown = text if len(text) < _SHOWN else f"{text[:120]} ..."
@@ -333,8 +337,11 @@ class Tools:
 
         url, headers = self._override(request.url), {"Authorization": f"Bearer {self.token()}", **request.quota()}
         body = None if request.body is None else {**request.body, **request.hidden}
+        headers |= {} if request.content is None else {"Content-Type": "application/octet-stream"}
         try:
-            answer = requests.request(request.method, url, json=body, headers=headers, timeout=_SECONDS)
+            answer = requests.request(
+                request.method, url, json=body, data=request.content, headers=headers, timeout=_SECONDS
+            )
             self.clock_ahead = _ahead(answer.headers.get("Date"))
             return answer.status_code, answer.json() if answer.content else {}
         except (requests.RequestException, ValueError) as error:

@@ -88,6 +88,7 @@ FEATURE_APIS: Mapping[str, str] = {
     "alerts": "monitoring.googleapis.com",
     "log_metrics": "logging.googleapis.com",
     "telemetry": "telemetry.googleapis.com",
+    "hosting": "firebasehosting.googleapis.com",
 }
 """By what a setting names (a models' provider, an embedder, an index), the API that it takes besides; and those by
 which an app and its functions hear of its users' files and documents (:mod:`.calls`)."""
@@ -154,6 +155,7 @@ FEATURE_PERMISSIONS: Mapping[str, Mapping[str, str]] = {
             "roles/monitoring.notificationChannelEditor": "notificationChannels.create notificationChannels.list",
         }
     ),
+    "hosting": permissions_of({"roles/firebasehosting.admin": "sites.create sites.get sites.update"}),
     "log_metrics": permissions_of({"roles/logging.configWriter": "logMetrics.create logMetrics.list"}),
 }
 """Those by what a setting names, as :data:`FEATURE_APIS`. An index of Vertex AI has its own in :mod:`.vertex`."""
@@ -435,6 +437,7 @@ def features(settings: Settings, declared: Declarations = NOTHING) -> tuple[str,
     named: set[str] = {settings.models.provider, settings.embedding.kind, settings.index.backend}
     named |= {"alerts", "log_metrics"} if settings.alerts.email else set()
     named |= {"telemetry"} if _sends_to_google(settings) else set()
+    named |= {"hosting"} if settings.cloud.site else set()
     if settings.cloud.edge == "public":
         documents = keeps_documents(settings)
         named |= {"events"} if documents or declared.sources("write") else set()

@@ -63,7 +63,7 @@ def sign_in(place: Place, settings: Settings, client: GoogleClient) -> list[Step
     """The steps after which users of an app can sign in."""
     wanted, tenant = settings.identity.sign_in, settings.identity.tenant
     methods = [name for name in wanted if name in _NAMES]
-    pages = _domains(settings.cors.origins)
+    pages = _domains(settings.page_origins)
     return [
         set_up(place),
         *([_authorized(place, pages)] if pages else []),

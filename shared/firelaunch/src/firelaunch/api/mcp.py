@@ -266,7 +266,7 @@ def _check_origin() -> None:
     Programs other than browsers send no Origin.
     """
     origin, settings = request.headers.get("Origin"), services().settings
-    if origin is None or origin in settings.cors.origins:
+    if origin is None or origin in settings.page_origins:
         return
     if not (settings.environment.development and re.fullmatch(LOCALHOST, origin)):
         raise Forbidden("Pages of this origin may not call the app; cors.origins names those that may.", reason=origin)

@@ -1,5 +1,7 @@
 """Serve the page at ``/`` that lets you talk to an app from a browser. Like dev tokens, it exists in development only.
 
+Where the app's web client was built, :mod:`.web_client` has the client's page in its place.
+
 :mod:`.page_files` says how pages are kept from running what a model or a document says.
 """
 
@@ -11,6 +13,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
+from . import web_client
 from .base import services
 from .page_files import asset_response, page_response, text_content
 from .refusals import errors_of_anyone
@@ -42,6 +45,9 @@ api = Routes("tryout", "development", prefix=None, public=True)
 )
 def page() -> Response:
     """Talk to the app from a browser, on a laptop."""
+    client = services().settings.environment.web
+    if client is not None:
+        return web_client.page(client)
     return page_response("page.html", {"APP_NAME": services().settings.app.name})
 
 

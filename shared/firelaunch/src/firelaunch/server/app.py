@@ -52,6 +52,7 @@ from ..api import (
     search,
     tryout,
     use_chat,
+    web_client,
 )
 from ..api.base import CALLER_KEY, LOCALHOST, OwnTool, ViewContext
 from ..api.openapi import Document, describe
@@ -97,6 +98,9 @@ _PUBLIC = _QUIET | {
     "dev.token",
     "tryout.page",
     "tryout.asset",
+    "web_client.config",
+    "web_client.asset",
+    "web_client.beside_page",
     "ops_page.page",
     "ops_page.asset",
 }
@@ -253,7 +257,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     if settings.environment.development:
         app.about += "; / to talk to it, /ops for its costs, /docs for its API"
     # As patterns: flask-cors would take the brackets of an IPv6 address for a pattern.
-    origins = [origin if origin == "*" else f"^{re.escape(origin)}$" for origin in settings.cors.origins]
+    origins = [origin if origin == "*" else f"^{re.escape(origin)}$" for origin in settings.page_origins]
     origins += [LOCALHOST] if settings.environment.development else []
     CORS(
         app,
@@ -343,7 +347,8 @@ def _routes(services: Services | None = None) -> list[Routes]:
     """Return the routes of the API: those that an app with ``services`` has, or all that any app may have."""
     routes = [noun.api for noun in _NOUNS]
     development = services is None or services.dev_identity is not None
-    return [*routes, dev.api, tryout.api] if development else routes
+    client = [web_client.api] if services is not None and services.settings.environment.web else []
+    return [*routes, dev.api, tryout.api, *client] if development else routes
 
 
 def _beside_first_request(services: Services) -> Callable[[], None]:

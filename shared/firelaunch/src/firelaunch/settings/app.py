@@ -374,6 +374,7 @@ class Environment(_Section):
     vertex_index: str = ""
     firestore_emulator: str | None = None
     auth_emulator: str | None = None
+    web: Path | None = None
     otel: dict[str, str] = Field(default={})
     on_cloud_run: bool = False
 
@@ -392,6 +393,7 @@ _VARIABLES = {
     "FIRELAUNCH_JOBS_URL": "jobs_url",
     "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
     "FIRELAUNCH_VERTEX_INDEX": "vertex_index",
+    "FIRELAUNCH_WEB": "web",
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
@@ -481,6 +483,11 @@ class Settings(_Section):
     def mcp_resource(self) -> str:
         """The address of ``POST /mcp`` as agents call it; empty if neither the settings nor a deploy names it."""
         return self.mcp.resource or (f"{self.jobs.url.rstrip('/')}/mcp" if self.jobs.url else "")
+
+    @property
+    def page_origins(self) -> tuple[str, ...]:
+        """The origins of web pages that may call the API: those of ``cors``, and the site of the app's own client."""
+        return (*self.cors.origins, *self.cloud.site_origins)
 
     @property
     def telemetry_options(self) -> Options | None:
@@ -644,6 +651,8 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
                 yield f"{name} is set on Cloud Run (K_SERVICE is set): tokens would go unchecked. Unset it."
     elif env.mode == "cloud" and (env.firestore_emulator or env.auth_emulator):
         yield "An emulator host is set in cloud mode: unset it, or set FIRELAUNCH_MODE=emulators."
+    if env.web and not env.development:
+        yield "FIRELAUNCH_WEB is set in cloud mode: Firebase Hosting serves the web client. Unset it."
     if env.stripe_api_base and not env.development:
         yield "STRIPE_API_BASE is set in cloud mode: Stripe's key would go elsewhere. Unset it."
     if env.stripe_api_key and not settings.billing.return_url:

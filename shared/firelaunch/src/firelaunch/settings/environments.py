@@ -33,6 +33,7 @@ DEFAULT_REGION = "europe-west1"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,29}")
 _OF_A_PROJECT = (
     ("cloud", "database_id"),
+    ("cloud", "site"),
     ("documents", "bucket"),
     ("identity", "app_check"),
     ("identity", "tenant"),

@@ -101,6 +101,12 @@ class Cloud(Section):
     )
     min_instances: int = Field(default=0, ge=0, le=100, description="Instances kept warm; each costs while it idles.")
     max_instances: int = Field(default=10, ge=1, le=1000, description="Instances at most.")
+    site: str = Field(
+        default="",
+        pattern=r"^([a-z0-9][a-z0-9-]{4,28}[a-z0-9])?$",
+        description="Firebase Hosting site of the web client: a deploy puts it at `https://SITE.web.app` "
+        "([deploy.md](deploy.md#the-web-client)). The name is yours alone in the world. Empty: none is deployed.",
+    )
     memory: str = Field(default="512Mi", pattern=r"^\d+(Mi|Gi)$", description="Memory of an instance.")
     point_in_time: bool = Field(
         default=True,
@@ -120,6 +126,11 @@ class Cloud(Section):
         description="Costs of the whole project in a month, in the currency of its billing account, of which Google "
         "sends e-mails at 50, 80 and 100 %. With 0, a deploy makes no alert.",
     )
+
+    @property
+    def site_origins(self) -> tuple[str, ...]:
+        """The origins of the site; none where there is no site (https://firebase.google.com/docs/hosting/multisites)."""
+        return (f"https://{self.site}.web.app", f"https://{self.site}.firebaseapp.com") if self.site else ()
 
 
 class Cors(Section):
