@@ -142,7 +142,7 @@ class SiteVersion:
         return hashlib.sha256(whole.encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
     def _is_live(self, listed: Any) -> bool:
-        latest = next(iter((listed or {}).get("releases", [])), {})
+        latest: dict[str, Any] = next(iter((listed or {}).get("releases", [])), {})
         labels = latest.get("version", {}).get("labels", {})
         return bool(latest.get("type", "DEPLOY") != "SITE_DISABLE" and labels.get(_LABEL) == self._digest())
 
