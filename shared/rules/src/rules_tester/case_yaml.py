@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import yaml
 
-from .values import SERVER_TIME, LatLng, ReferenceValue
+from .values import DELETE_FIELD, SERVER_TIME, FromNow, LatLng, ReferenceValue, Transform
 
 __all__ = ["Lines", "read"]
 
-_ALONE = "!server_time"
+_ALONE = ("!server_time", "!delete")
 _MERGED = "tag:yaml.org,2002:merge"
 _AGO = re.compile(r"([+-])\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -41,10 +41,11 @@ class _Loader(yaml.SafeLoader):
     def scan_tag(self) -> yaml.TagToken:
         """Scan a tag, also one right before a bracket, as in ``{at: !x}``, where the library requires a space."""
         start = self.get_mark()
-        if self.prefix(len(_ALONE)) != _ALONE or self.peek(len(_ALONE)) not in ",]}":
+        tag = next((tag for tag in _ALONE if self.prefix(len(tag)) == tag and self.peek(len(tag)) in ",]}"), None)
+        if tag is None:
             return super().scan_tag()
-        self.forward(len(_ALONE))
-        return yaml.TagToken(("!", _ALONE[1:]), start, self.get_mark())
+        self.forward(len(tag))
+        return yaml.TagToken(("!", tag[1:]), start, self.get_mark())
 
 
 def _map(loader: _Loader, node: yaml.MappingNode) -> Iterator[Lines]:
@@ -64,7 +65,7 @@ def _map(loader: _Loader, node: yaml.MappingNode) -> Iterator[Lines]:
 def _tag(of: Callable[[Any], Any]) -> Callable[[_Loader, yaml.Node], Any]:
     def construct_value(loader: _Loader, node: yaml.Node) -> Any:
         try:
-            argument = loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else node.value
+            argument = loader.construct_sequence(node, deep=True) if isinstance(node, yaml.SequenceNode) else node.value
             return of(argument)
         except (ValueError, TypeError) as error:
             raise _problem(node, f"{node.tag}: {error}") from None
@@ -89,20 +90,41 @@ def _latlng(pair: Any) -> LatLng:
     return LatLng(latitude, longitude)
 
 
-def _from_now(text: str) -> datetime:
+def _from_now(text: str) -> FromNow:
     match = _AGO.fullmatch(text)
     if text and not match:
         raise ValueError(f"{text!r} is no span of time; write +10m, -1h, +30s or -2d")
-    now = datetime.now(UTC)
-    if not match:
-        return now
-    sign, number, unit = match.groups()
-    return now + timedelta(**{_UNITS[unit]: float(sign + number)})
+    moment = FromNow.now(UTC)
+    if match:
+        sign, number, unit = match.groups()
+        moment += timedelta(**{_UNITS[unit]: float(sign + number)})
+    moment.written = f"!now {text}".strip()
+    return moment
+
+
+def _increment(text: str) -> Transform:
+    number = yaml.safe_load(text)
+    if type(number) not in {int, float}:
+        raise ValueError(f"{text!r} is no number")
+    return Transform("increment", number)
+
+
+def _elements(kind: str) -> Callable[[Any], Transform]:
+    def transform(items: Any) -> Transform:
+        if not isinstance(items, list):
+            raise ValueError("it takes a list, as in [a, b]")
+        return Transform(kind, items)
+
+    return transform
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _map)
 for _name, _of in {
-    _ALONE: lambda _: SERVER_TIME,
+    "!server_time": lambda _: SERVER_TIME,
+    "!delete": lambda _: DELETE_FIELD,
+    "!increment": _increment,
+    "!array_union": _elements("array_union"),
+    "!array_remove": _elements("array_remove"),
     "!ref": _reference,
     "!bytes": lambda text: base64.b64decode(text, validate=True),
     "!latlng": _latlng,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,20 @@ import yaml
 
 from .case_yaml import Lines, read
 from .client import OPERATIONS, OPERATORS, WRITES, Operation
-from .values import SERVER_TIME, value
+from .values import DELETE_FIELD, Transform, value
 
 __all__ = ["Case", "CaseError", "Suite", "load_suite"]
 
-_KEYS = {"name", "as", "expect", "data", "where", "order", "limit", *OPERATIONS}
+_SHORT = ("read", "write")
+"""Keys that stand for several operations."""
+_KEYS = {"name", "as", "expect", "data", "where", "order", "limit", "documents", *OPERATIONS, *_SHORT}
+_NOBODY = "nobody"
+"""The user who is not signed in, in every file."""
 _TOP = {"users", "documents", "cases"}
+
+
+_World = Mapping[str, Mapping[str, Any] | None]
+"""Documents of one case: their fields, or None for one that is not there."""
 
 
 class CaseError(Exception):
@@ -33,6 +41,8 @@ class Case:
     claims: Mapping[str, Any] | None
     operation: Operation
     allow: bool
+    documents: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    """Documents of this case alone; None for one that is not there."""
 
     def __str__(self) -> str:
         verdict = "may" if self.allow else "may not"
@@ -45,6 +55,7 @@ class Suite:
 
     documents: Mapping[str, Mapping[str, Any]]
     cases: tuple[Case, ...]
+    users: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
 
 def load_suite(path: Path) -> Suite:
@@ -71,18 +82,18 @@ def load_suite(path: Path) -> Suite:
     for number, raw in enumerate(data["cases"], 1):
         line = raw.line if isinstance(raw, Lines) else data.of["cases"]
         try:
-            cases += _expanded(raw, f"case {number} (line {line})", users)
+            cases += _expanded(raw, f"case {number} (line {line})", users, documents)
         except (ValueError, TypeError, KeyError) as error:
             raise CaseError(f"{path}:{line}: case {number}: {error}.") from None
     if not cases:
         raise CaseError(f"{path} has no case that tries anything: 'as' and the paths are empty lists.")
-    return Suite(documents, tuple(cases))
+    return Suite(documents, tuple(cases), users)
 
 
 def _users(path: Path, raw: Any) -> dict[str, Mapping[str, Any] | None]:
     if not isinstance(raw, Lines | None):
         raise CaseError(f"{path}: 'users' is not a map of names to claims.")
-    users: dict[str, Mapping[str, Any] | None] = {}
+    users: dict[str, Mapping[str, Any] | None] = {_NOBODY: None}
     for name, claims in (raw or {}).items():
         if claims is None:
             users[str(name)] = None
@@ -113,7 +124,12 @@ def _line(raw: Any, key: Any) -> int:
     return int(raw.of.get(str(key), raw.line))
 
 
-def _expanded(raw: Any, name: str, users: Mapping[str, Mapping[str, Any] | None]) -> Iterator[Case]:
+def _expanded(
+    raw: Any,
+    name: str,
+    users: Mapping[str, Mapping[str, Any] | None],
+    documents: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Case]:
     if not isinstance(raw, dict):
         raise ValueError("it is not a map")
     if unknown := set(raw) - _KEYS:
@@ -121,26 +137,54 @@ def _expanded(raw: Any, name: str, users: Mapping[str, Mapping[str, Any] | None]
     if raw.get("expect") not in {"allow", "deny"}:
         raise ValueError("'expect' is neither allow nor deny")
     if "as" not in raw:
-        raise ValueError(f"'as' names no user; there are: {', '.join(users) or 'none'}")
-    operations = list(_operations(raw))
+        raise ValueError(f"'as' names no user; there are: {', '.join(users)}")
+    own = _own_documents(raw.get("documents"))
+    operations: list[tuple[Operation, _World]] = [(operation, own) for operation in _operations(raw)]
+    operations += _short(raw, own, {*documents, *own})
+    if not operations:
+        raise ValueError(f"it names no operation; there are: {', '.join([*OPERATIONS, *_SHORT])}")
     for user in _list(raw["as"]):
         if str(user) not in users:
-            raise ValueError(f"user {user!r} is not under 'users'; there are: {', '.join(users) or 'none'}")
-        for operation in operations:
+            raise ValueError(f"user {user!r} is not under 'users'; there are: {', '.join(users)}")
+        for operation, world in operations:
             case_name = str(raw.get("name") or name)
-            yield Case(case_name, str(user), users[str(user)], operation, raw["expect"] == "allow")
+            yield Case(case_name, str(user), users[str(user)], operation, raw["expect"] == "allow", world)
+
+
+def _own_documents(raw: Any) -> _World:
+    if not isinstance(raw, dict | None):
+        raise ValueError("'documents' is not a map of paths to fields")
+    return {
+        _path("documents", str(name), document=True): None if data is None else _fields(data)
+        for name, data in (raw or {}).items()
+    }
 
 
 def _operations(raw: Mapping[str, Any]) -> Iterator[Operation]:
-    kinds = [kind for kind in OPERATIONS if kind in raw]
-    if not kinds:
-        raise ValueError(f"it names no operation; there are: {', '.join(OPERATIONS)}")
-    for kind in kinds:
-        if kind == "batch":
+    for kind in OPERATIONS:
+        if kind == "batch" and kind in raw:
             yield _batch(raw[kind])
-        else:
+        elif kind in raw:
             for path in _list(raw[kind]):
                 yield _operation(kind, str(path), raw)
+
+
+def _short(raw: Mapping[str, Any], own: _World, there: set[str]) -> Iterator[tuple[Operation, _World]]:
+    """Yield the operations that ``read`` and ``write`` stand for, each with the documents of its own."""
+    for path in map(str, _list(raw.get("read", []))):
+        collection = path.strip("/")
+        if len(collection.split("/")) % 2 == 0:
+            yield _operation("get", path, {}), own
+            collection = collection.rpartition("/")[0]
+        yield _operation("list", collection, raw), own
+    for path in map(str, _list(raw.get("write", []))):
+        if not raw.get("data"):
+            raise ValueError("a write has 'data', for its create and its update")
+        create = _operation("create", path, raw)
+        # A document can be created only where there is none.
+        yield create, {**own, create.path: None} if create.path in there else own
+        yield _operation("update", path, raw), own
+        yield _operation("delete", path, raw), own
 
 
 def _batch(raw: Any) -> Operation:
@@ -161,7 +205,7 @@ def _operation(kind: Any, path: str, raw: Mapping[str, Any]) -> Operation:
             raise ValueError(f"'group' takes a collection's id, and {path!r} is a path")
     else:
         path = _path(kind, path, document=kind not in {"list", "count"})
-    data = _fields(raw.get("data"))
+    data = _fields(raw.get("data"), written=kind)
     if kind == "update" and not data:
         raise ValueError("an update has 'data'")
     limit = raw.get("limit")
@@ -179,13 +223,27 @@ def _path(kind: str, path: str, *, document: bool) -> str:
     return "/".join(segments)
 
 
-def _fields(data: Any) -> Mapping[str, Any]:
+def _fields(data: Any, written: str = "") -> Mapping[str, Any]:
+    """Check fields; of those that a write sends, ``written`` is its kind."""
     if not isinstance(data, dict | None):
         raise ValueError("'data' is not a map of fields")
     for item in (data or {}).values():
-        if item is not SERVER_TIME:
-            value(item)
+        if item is DELETE_FIELD and written not in {"update", "delete"}:
+            raise ValueError("!delete takes a field out of a document that is there, so it stands in an update alone")
+        if not written or not isinstance(item, Transform):
+            _check_value(item, written=bool(written))
     return data or {}
+
+
+def _check_value(item: Any, *, written: bool) -> None:
+    if written and isinstance(item, dict):
+        for inner in item.values():
+            if inner is DELETE_FIELD:
+                raise ValueError("!delete stands at a field's own path, as in 'address.city: !delete'")
+            if not isinstance(inner, Transform):
+                _check_value(inner, written=True)
+    else:
+        value(item)
 
 
 def _where(raw: Any) -> list[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
-from .values import fields, is_server_time, value
+from .values import Transform, fields, value
 
 __all__ = ["OPERATIONS", "OPERATORS", "WRITES", "Operation", "RestClient", "UnexpectedAnswer"]
 
@@ -139,11 +139,14 @@ class RestClient:
     def _write(self, path: str, data: Mapping[str, Any], mask: list[str] | None) -> dict[str, Any]:
         nested = data if mask is None else _unfolded(data)
         write: dict[str, Any] = {"update": {"name": self._name(path), "fields": fields(nested, self._root)}}
-        timed = [".".join(map(_quoted, place)) for place in _server_time_paths(nested)]
+        transforms = {".".join(map(_quoted, place)): item for place, item in _transforms(nested)}
+        set_by_server = {name: item for name, item in transforms.items() if item.kind != "delete"}
         if mask is not None:
-            write["updateMask"] = {"fieldPaths": [name for name in map(_dotted, mask) if name not in timed]}
-        if timed:
-            write["updateTransforms"] = [{"fieldPath": name, "setToServerValue": "REQUEST_TIME"} for name in timed]
+            write["updateMask"] = {"fieldPaths": [name for name in map(_dotted, mask) if name not in set_by_server]}
+        if set_by_server:
+            write["updateTransforms"] = [
+                {"fieldPath": name, **item.encoded(self._root)} for name, item in set_by_server.items()
+            ]
         return write
 
     def _send(self, method: str, path: str, body: Any, token: str | None) -> tuple[int, str]:
@@ -198,13 +201,13 @@ def _unfolded(data: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _server_time_paths(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of the fields that the server sets."""
+def _transforms(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Transform]]:
+    """Yield the paths of the fields that are not plainly set, and what is done to them."""
     for name, item in data.items():
-        if is_server_time(item):
-            yield (*above, str(name))
+        if isinstance(item, Transform):
+            yield (*above, str(name)), item
         elif isinstance(item, Mapping):
-            yield from _server_time_paths(item, (*above, str(name)))
+            yield from _transforms(item, (*above, str(name)))
 
 
 def _dotted(field_path: str) -> str:

@@ -3,36 +3,54 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 
 from .cases import CaseError, load_suite
+from .changes import changed_since
 from .client import UnexpectedAnswer
 from .difference import difference
 from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
 from .parser import parse
 from .project import ProjectError, cases_beside, read_rules, rules_of
 from .report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
-from .runner import Emulating, NotFirestore, RunResult, SuiteFailed, run
+from .runner import Emulating, NotFirestore, RunOptions, RunResult, SuiteFailed, run
 from .syntax import Ruleset
 from .tokens import RulesSyntaxError, line_of
+from .verdicts import VerdictStore, cache_folder
 
 __all__ = ["main", "tester"]
 
 _WIDTH = 30
 _LINES = 10
 """Lines of progress of each kind of work where there is no terminal."""
+_INTERRUPTED = 130
+"""The exit code of a shell's command that Ctrl-C ended."""
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
 
 
 class _Starts(Protocol):
     def __call__(self, jar: Path | None) -> AbstractContextManager[Emulating]: ...
+
+
+class _Duration(click.ParamType[float]):
+    """A span of time in seconds, as in 90s, 10m or 1h."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", str(value))
+        if not match:
+            self.fail(f"{value!r} is no span of time; write 90s, 10m or 1h", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
 
 
 class WrongRules(click.ClickException):
@@ -73,6 +91,9 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
     @click.option(
         "--jobs", default=4, show_default=True, type=click.IntRange(1, 32), help="Projects worked on at a time."
     )
+    @click.option("--since", metavar="COMMIT", help="Change only statements that differ from this commit, as main.")
+    @click.option("--time-limit", type=_Duration(), help="Begin no more mutants after this time, as 90s or 10m.")
+    @click.option("--no-cache", is_flag=True, help="Judge mutants again that an earlier run has judged.")
     @click.option("--emulator", type=_FILE, help="The emulator's JAR file; else it is looked for.")
     def command(
         rules: Path | None,
@@ -82,6 +103,9 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
         min_score: float,
         allow: Path | None,
         jobs: int,
+        since: str | None,
+        time_limit: float | None,
+        no_cache: bool,
         emulator: Path | None,
     ) -> None:
         """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of the rules.
@@ -97,14 +121,19 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
             suite = load_suite(cases or cases_beside(rules))
             allow_list = load_allow_list(allow) if allow else {}
             source = read_rules(rules)
-            _parsed(rules, source)
-            with start(emulator) as running:
+            ruleset = _parsed(rules, source)
+            chosen = changed_since(since, rules, source, ruleset) if since else None
+            with start(emulator) as running, _verdicts(no_cache) as verdicts:
+                options = RunOptions(jobs, time_limit, chosen, verdicts)
                 result = _tested(
-                    rules, running, lambda: run(running, source, suite, unsigned_id_token, jobs, _progress())
+                    rules, running, lambda: run(running, source, suite, unsigned_id_token, options, _progress())
                 )
             report = as_json(result, allow_list)
         except wrong as error:
             raise WrongRules(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("\nStopped. What was judged is kept: run the same command again to go on.", err=True)
+            sys.exit(_INTERRUPTED)
         outputs: Mapping[Path | None, str] = {
             json_out: json.dumps(report, indent=2) + "\n",
             html_out: as_html(report, source, rules.name),
@@ -118,6 +147,10 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
             sys.exit(1)
 
     return command
+
+
+def _verdicts(no_cache: bool) -> AbstractContextManager[VerdictStore | None]:
+    return nullcontext() if no_cache else VerdictStore(cache_folder())
 
 
 def _tested(rules: Path, emulator: Emulating, test: Callable[[], RunResult]) -> RunResult:

@@ -11,7 +11,7 @@ from .static_analysis import guards, unreachable
 from .syntax import Allow, Expression, Match, PathSegment, Ruleset, Span
 from .tokens import line_of
 
-__all__ = ["Coverage", "Mutant", "mutants"]
+__all__ = ["FILLER", "Coverage", "Mutant", "methods_of", "mutants"]
 
 _NEUTRAL = {"&&": "true", "||": "false"}
 """The operand that has no effect in a chain of each sign."""
@@ -23,8 +23,8 @@ _SWAPS = {
     "&&": ("||",), "||": ("&&",), "==": ("!=",), "!=": ("==",),
     "<": ("<=", ">="), "<=": ("<", ">"), ">": (">=", "<="), ">=": (">", "<"),
 }  # fmt: skip
-_DROPPED = "match /dropped/match { allow get: if false; }"
-"""The replacement of a dropped match, as a block may not be empty."""
+FILLER = "match /dropped/match { allow get: if false; }"
+"""What a block holds from which everything was taken, as it may not be empty."""
 _PREFIX = 3
 _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
@@ -39,29 +39,29 @@ class Coverage:
     places: set[Span] = field(default_factory=set)
     evaluated: set[Span] = field(default_factory=set)
     booleans: set[Span] = field(default_factory=set)
+    _ends: dict[int, list[int]] = field(default_factory=dict)
 
-    def add(self, ruleset: Ruleset, report: Sequence[Mapping[str, Any]]) -> set[Span]:
-        """Add a report of ``:ruleCoverage``, and return the places of the expressions that had a value in it."""
-        ends: dict[int, list[int]] = {}
-        for expression in ruleset.expressions():
-            for node in expression.walk():
-                ends.setdefault(node.start, []).append(node.end)
-        evaluated = set()
+    def add(self, ruleset: Ruleset, report: Sequence[Mapping[str, Any]]) -> dict[Span, int]:
+        """Add a report of ``:ruleCoverage``, and return how often each expression had a value in it."""
+        if not self._ends:
+            for expression in ruleset.expressions():
+                for node in expression.walk():
+                    self._ends.setdefault(node.start, []).append(node.end)
+        counts: dict[Span, int] = {}
         for item in _reported(report):
             start = int(item["sourcePosition"].get("currentOffset", 0))
             end = int(item["sourcePosition"].get("endOffset", start)) + 1
             # The body of a function is reported too, and is no expression.
-            place = (start, min((other for other in ends.get(start, []) if other >= end), default=-1))
-            values = [value.get("value", {}) for value in item.get("values", [])]
+            place = (start, min((other for other in self._ends.get(start, []) if other >= end), default=-1))
             if place[1] < 0:
                 continue
             self.places.add(place)
-            if values:
-                evaluated.add(place)
-            if any("boolValue" in value or "booleanValue" in value for value in values):
-                self.booleans.add(place)
-        self.evaluated |= evaluated
-        return evaluated
+            for value in item.get("values", []):
+                counts[place] = counts.get(place, 0) + int(value.get("count", 1))
+                if {"boolValue", "booleanValue"} & value.get("value", {}).keys():
+                    self.booleans.add(place)
+        self.evaluated |= counts.keys()
+        return counts
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,12 @@ class Mutant:
 
 def mutants(source: str, ruleset: Ruleset, coverage: Coverage) -> list[Mutant]:
     """Return every change that the operators make to ``source``, without two that give the same text."""
-    by_text: dict[str, Mutant] = {}
+    by_text: dict[bytes, Mutant] = {}
     for mutant in [*_of_expressions(source, ruleset, coverage), *_of_statements(source, ruleset)]:
         changed = mutant.apply(source)
         if changed != source:
-            by_text.setdefault(changed, mutant)
+            # Digests, because the texts of a large file with all its changes would not fit into memory.
+            by_text.setdefault(hashlib.sha256(changed.encode("utf-8", "surrogatepass")).digest(), mutant)
     return list(by_text.values())
 
 
@@ -224,12 +225,12 @@ def _of_statements(source: str, ruleset: Ruleset) -> Iterator[Mutant]:
     for allow in ruleset.statements():
         if isinstance(allow, Allow):
             never = unreachable(source, allow.condition)
-            if _methods([method.text for method in allow.methods]) - never:
+            if methods_of([method.text for method in allow.methods]) - never:
                 lets_through.append(allow.start)
             yield from _of_allow(allow, never, alone=allow.start in alone)
     for number, match in enumerate(all_matches):
         if any(match.start < place < match.end for place in lets_through):
-            yield Mutant("drop match", match.start, match.end, _DROPPED)
+            yield Mutant("drop match", match.start, match.end, FILLER)
             # Every path begins with /databases/{database}/documents, so changes of those segments decide nothing.
             first = match.segments[0].text == "databases"
             for segment in match.segments[_PREFIX:] if first else match.segments:
@@ -243,10 +244,10 @@ def _of_allow(allow: Allow, never: frozenset[str], *, alone: bool) -> Iterator[M
     if condition and (condition.kind, condition.text) == ("constant", "false"):
         yield Mutant("to true", *condition.place, "true")
     # A block may not be empty, and "drop match" covers the change.
-    if _methods(names) - never and not alone:
+    if methods_of(names) - never and not alone:
         yield Mutant("drop allow", allow.start, allow.end, "")
     for operator, methods in _method_lists(tuple(names)):
-        if (_methods(names) ^ _methods(methods)) - never:
+        if (methods_of(names) ^ methods_of(methods)) - never:
             yield Mutant(operator, allow.methods[0].start, allow.methods[-1].end, ", ".join(methods))
 
 
@@ -260,7 +261,7 @@ def _may_recurse(ruleset: Ruleset, segment: PathSegment, match: Match, all_match
     return ruleset.version == "2" or (not below and segment == match.segments[-1])
 
 
-def _methods(names: Sequence[str]) -> frozenset[str]:
+def methods_of(names: Sequence[str]) -> frozenset[str]:
     """Return the methods that the names stand for."""
     groups = {"read": _READS, "write": _WRITES}
     return frozenset(method for name in names for method in groups.get(name, (name,)))

@@ -61,12 +61,14 @@ def as_json(result: RunResult, allow_list: Mapping[str, str]) -> dict[str, Any]:
     allowed = [{**m, "reason": allow_list[m["id"]]} for m in survived if m["id"] in allow_list]
     counted = killed + len(open_ones)
     return {
-        "score": round(100 * killed / counted, 2) if counted else 100.0 if allowed else 0.0,
+        "score": _score(killed, counted, nothing=100.0 if allowed or by_state["left out"] else 0.0),
         "mutants": counted,
         "killed": killed,
         "survived": open_ones,
         "untried": sum(outcome.state == "survived" and not outcome.tried for outcome in result.outcomes),
         "not_run": _not_run(result),
+        "late": len(by_state["late"]),
+        "left_out": len(by_state["left out"]),
         "never_evaluated": [{"line": line, "expression": text} for line, text in lines_of(result)],
         "allowed": allowed,
         "invalid": invalid,
@@ -74,15 +76,23 @@ def as_json(result: RunResult, allow_list: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _score(killed: int, counted: int, *, nothing: float) -> float:
+    return round(100 * killed / counted, 2) if counted else nothing
+
+
 def trustworthy(report: Mapping[str, Any]) -> bool:
-    """Return whether the score is complete: there was something to change, and all changed expressions compiled."""
-    return bool(report["mutants"] or report["allowed"]) and not any(m["of_expression"] for m in report["invalid"])
+    """Return whether the score is complete: there was something to change, all of it ran, and expressions compiled."""
+    if report["late"] or any(mutant["of_expression"] for mutant in report["invalid"]):
+        return False
+    return bool(report["mutants"] or report["allowed"] or report["left_out"])
 
 
 def _by_state(result: RunResult) -> dict[str, list[dict[str, Any]]]:
     """Group the mutants by state, in order of their lines, and make the ids of equal changes distinct."""
     seen: Counter[str] = Counter()
-    by_state: dict[str, list[dict[str, Any]]] = {"killed": [], "survived": [], "invalid": []}
+    by_state: dict[str, list[dict[str, Any]]] = {
+        state: [] for state in ("killed", "survived", "invalid", "late", "left out")
+    }
     for outcome in result.outcomes:
         mutant = outcome.mutant.shown(result.source)
         seen[mutant["id"]] += 1
@@ -138,10 +148,14 @@ def _doubts(report: Mapping[str, Any]) -> list[str]:
         for item in report["not_run"]
     ]
     if report["untried"]:
+        doubts.append(f"{report['untried']} of the survivors were not tried: no case reaches what they change.")
+    if report["late"]:
         doubts.append(
-            f"{report['untried']} of the survivors were not tried: no case reaches the expression that they change."
+            f"{report['late']} mutants were not run: the time was up. The score leaves them out. Run again to go on."
         )
-    if not report["mutants"] and not report["allowed"]:
+    if report["left_out"]:
+        doubts.append(f"{report['left_out']} mutants were not run: what they change is as it was in the commit given.")
+    if not (report["mutants"] or report["allowed"] or report["late"] or report["left_out"]):
         doubts.append("There is nothing to change in these rules, so nothing was tested. Is this the right file?")
     if any(mutant["of_expression"] for mutant in report["invalid"]):
         doubts.append(

@@ -1,23 +1,31 @@
-"""Run a suite of cases against rules and against every mutant of the rules."""
+"""Run a suite of cases against rules and against every mutant of the rules.
+
+:mod:`.slices` and :mod:`.batches` say how little has to be compiled for it, and :mod:`.verdicts` keeps what was found.
+"""
 
 from __future__ import annotations
 
 import secrets
 import threading
+import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .batches import Batch, Trial, batches
 from .cases import Case, Suite
 from .client import RestClient, UnexpectedAnswer
 from .mutants import Coverage, Mutant, mutants
 from .parser import parse
+from .slices import Impact, Slices
 from .syntax import Ruleset, ServiceBlock, Span
 from .tokens import line_of
+from .verdicts import KnownVerdict, VerdictStore, key_of
 
-__all__ = ["SERVICE", "Emulating", "MutantOutcome", "NotFirestore", "RunResult", "SuiteFailed", "run"]
+__all__ = ["SERVICE", "Emulating", "MutantOutcome", "NotFirestore", "RunOptions", "RunResult", "SuiteFailed", "run"]
 
 
 SERVICE = "cloud.firestore"
@@ -65,9 +73,12 @@ class NotFirestore(Exception):
 
 @dataclass(frozen=True)
 class MutantOutcome:
-    """The outcome of a mutant: "killed" by a case, "survived", or "invalid" if it does not compile (``error``).
+    """The outcome of a mutant.
 
-    ``tried`` is the number of cases that ran on it.
+    Attributes:
+        state: "killed" by a case, "survived", "invalid" if it does not compile (``error``), "late" if the time was up
+            before, or "left out" if it was not chosen.
+        tried: the number of cases that ran on it.
     """
 
     mutant: Mutant
@@ -97,10 +108,29 @@ class RunResult:
         return [outcome for outcome in self.outcomes if outcome.state == state]
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How much to run.
+
+    Attributes:
+        jobs: the number of emulator projects to work with in parallel.
+        seconds: the time after which no more mutants are begun; None for no limit.
+        chosen: tells which mutants to run, of the rules' text; None for all.
+        verdicts: what is known from earlier runs.
+    """
+
+    jobs: int = 4
+    seconds: float | None = None
+    chosen: Callable[[Mutant], bool] | None = None
+    verdicts: VerdictStore | None = None
+
+
 class _Worker:
     """A project of the emulator with the suite's documents."""
 
     def __init__(self, emulator: Emulating, suite: Suite, unsigned: Callable[[str, Mapping[str, Any]], str]) -> None:
+        self.counts: dict[Span, int] = {}
+        """How often each expression had a value since the rules were loaded, as the last report has it."""
         self.project = f"demo-rules-{secrets.token_hex(6)}"
         self.refusal = emulator.refusal
         self._emulator = emulator
@@ -117,12 +147,15 @@ class _Worker:
 
     def holds(self, case: Case) -> bool:
         """Return whether the rules in force decide ``case`` as it expects, and then restore the documents."""
+        if case.documents:
+            self._client.put(case.documents)
         try:
             allowed = self._client.allowed(case.operation, self._tokens[case.user])
         except UnexpectedAnswer as error:
             raise UnexpectedAnswer(f"{case}: the emulator said neither yes nor no: {error}") from None
-        if allowed and case.operation.changed:
-            self._client.put({path: self._suite.documents.get(path) for path in case.operation.changed})
+        changed = {*case.documents, *(case.operation.changed if allowed else ())}
+        if changed:
+            self._client.put({path: self._suite.documents.get(path) for path in sorted(changed)})
         return allowed == case.allow
 
     def covered(self) -> list[Any]:
@@ -158,14 +191,13 @@ def run(
     source: str,
     suite: Suite,
     unsigned: Callable[[str, Mapping[str, Any]], str],
-    jobs: int = 4,
+    options: RunOptions | None = None,
     step: Callable[[str, int, int], None] = lambda *_: None,
 ) -> RunResult:
     """Run ``suite`` on ``source``, then on every mutant of it.
 
     Args:
         unsigned: makes an ID token for a project from claims.
-        jobs: the number of emulator projects to work with in parallel.
         step: called with the kind of work, the number done, and the total.
 
     Raises:
@@ -174,28 +206,144 @@ def run(
         RulesSyntaxError: ``source`` does not compile.
         NotFirestore: ``source`` has no rules for Firestore.
     """
+    options = options or RunOptions()
+    began = time.monotonic()
     whole = parse(source)
     ruleset = whole.only(SERVICE)
     if not ruleset.services:
         raise NotFirestore([service.name for service in whole.services])
-    with closing(_Pool(lambda: _Worker(emulator, suite, unsigned))) as pool, ThreadPoolExecutor(jobs) as threads:
-        coverage, covering = _baseline(pool, threads, source, ruleset, suite, step)
+    slices = Slices(source, ruleset, suite.cases)
+    with closing(_Pool(lambda: _Worker(emulator, suite, unsigned))) as pool:
+        with _threads(options.jobs) as threads:
+            coverage, covering = _baseline(pool, threads, source, ruleset, suite, slices, step)
         all_mutants = mutants(source, ruleset, coverage)
-        result = RunResult(source, len(suite.cases))
-        result.not_run = [service for service in whole.services if service.name != SERVICE]
-        result.never_evaluated = _outermost(coverage.places - coverage.evaluated)
+        judge = _Judge(source, suite, slices, options, None if options.seconds is None else began + options.seconds)
+        trials = judge.trials(all_mutants, covering)
+        packed = batches(trials)
+        done = len(all_mutants) - len(trials)
+        with _threads(options.jobs) as threads:
+            for finished in as_completed([threads.submit(judge.batch, pool, batch) for batch in packed]):
+                done += finished.result()
+                step("mutants", done, len(all_mutants))
+    result = RunResult(source, len(suite.cases), [judge.outcomes[number] for number in range(len(all_mutants))])
+    result.not_run = [service for service in whole.services if service.name != SERVICE]
+    result.never_evaluated = _outermost(coverage.places - coverage.evaluated)
+    return result
 
-        def judge(mutant: Mutant) -> MutantOutcome:
-            cases: Sequence[Case] = suite.cases
+
+@contextmanager
+def _threads(jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of threads that begins no more work once an error or Ctrl-C ends the block."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=True, cancel_futures=True)
+        raise
+    pool.shutdown(wait=True)
+
+
+class _Judge:
+    """Decides mutants, each by the cases that could notice it."""
+
+    def __init__(self, source: str, suite: Suite, slices: Slices, options: RunOptions, deadline: float | None) -> None:
+        self.outcomes: dict[int, MutantOutcome] = {}
+        self._source = source
+        self._suite = suite
+        self._slices = slices
+        self._options = options
+        self._deadline = deadline
+        self._keys: dict[int, str] = {}
+        self._cases = [repr((case.claims, case.operation, case.allow, case.documents)) for case in suite.cases]
+        self._documents = repr(sorted(suite.documents.items()))
+
+    def trials(self, all_mutants: Sequence[Mutant], covering: Mapping[Span, int]) -> list[Trial]:
+        """Return the mutants that have to be tried, and record the outcomes of the others."""
+        trials = []
+        for number, mutant in enumerate(all_mutants):
+            if self._options.chosen and not self._options.chosen(mutant):
+                self.outcomes[number] = MutantOutcome(mutant, "left out")
+                continue
+            impact = self._slices.impact(mutant)
+            cases = impact.cases
             if mutant.expression is not None:
                 # A case that never evaluated the expression has the same result if only that expression changes.
-                cases = covering.get(mutant.expression.place, [])
-            return _judge(pool.worker(), source, mutant, cases)
+                cases = covering.get(mutant.expression.place, 0)
+                impact = Impact(impact.units, impact.cases | cases)
+            if cases:
+                trials.append(Trial(number, mutant, cases, impact))
+            else:
+                self.outcomes[number] = MutantOutcome(mutant, "survived")
+        return self._without_known(trials)
 
-        for done, outcome in enumerate(threads.map(judge, all_mutants), 1):
-            result.outcomes.append(outcome)
-            step("mutants", done, len(all_mutants))
-        return result
+    def _without_known(self, trials: list[Trial]) -> list[Trial]:
+        if self._options.verdicts is None:
+            return trials
+        for trial in trials:
+            cut = self._slices.cut(trial.cases, [trial.mutant], trial.impact.units)
+            of_cases = [self._cases[number] for number in _numbers(trial.cases)]
+            self._keys[trial.number] = key_of([cut, self._documents, *of_cases])
+        known = self._options.verdicts.get(self._keys.values())
+        unknown = []
+        for trial in trials:
+            verdict = known.get(self._keys[trial.number])
+            if verdict is None:
+                unknown.append(trial)
+            else:
+                self._record(trial, *verdict)
+        return unknown
+
+    def batch(self, pool: _Pool, batch: Batch) -> int:
+        """Judge the mutants of a batch, and return their number."""
+        if self._is_late():
+            for trial in batch.trials:
+                self.outcomes[trial.number] = MutantOutcome(trial.mutant, "late")
+            return len(batch.trials)
+        worker = pool.worker()
+        try:
+            worker.load(self._slices.cut(batch.cases, [trial.mutant for trial in batch.trials], batch.units))
+        except worker.refusal:
+            for trial in batch.trials:
+                self._alone(worker, trial)
+        else:
+            self._keep({trial.number: self._try(worker, trial) for trial in batch.trials})
+        return len(batch.trials)
+
+    def _alone(self, worker: _Worker, trial: Trial) -> None:
+        """Judge a mutant of the whole file, so that what the compiler says has the file's lines."""
+        try:
+            worker.load(trial.mutant.apply(self._source))
+        except worker.refusal as error:
+            message = " ".join(str(error).removeprefix("Error compiling rules:").split())
+            self.outcomes[trial.number] = MutantOutcome(trial.mutant, "invalid", error=message)
+        else:
+            self._try(worker, trial)
+
+    def _try(self, worker: _Worker, trial: Trial) -> KnownVerdict | None:
+        killer, tried = -1, 0
+        for number in _numbers(trial.cases):
+            if self._is_late():
+                self.outcomes[trial.number] = MutantOutcome(trial.mutant, "late")
+                return None
+            tried += 1
+            if not _holds(worker, self._suite.cases[number]):
+                killer = tried - 1
+                break
+        self._record(trial, killer, tried)
+        return killer, tried
+
+    def _record(self, trial: Trial, killer: int, tried: int) -> None:
+        by = None if killer < 0 else self._suite.cases[_numbers(trial.cases)[killer]]
+        self.outcomes[trial.number] = MutantOutcome(trial.mutant, "killed" if by else "survived", by, tried=tried)
+
+    def _keep(self, verdicts: Mapping[int, KnownVerdict | None]) -> None:
+        if self._options.verdicts is not None:
+            self._options.verdicts.put(
+                {self._keys[number]: verdict for number, verdict in verdicts.items() if verdict is not None}
+            )
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
 
 
 def _baseline(
@@ -204,40 +352,62 @@ def _baseline(
     source: str,
     ruleset: Ruleset,
     suite: Suite,
+    slices: Slices,
     step: Callable[[str, int, int], None],
-) -> tuple[Coverage, dict[Span, list[Case]]]:
-    def run_case(case: Case) -> tuple[bool, list[Any]]:
-        worker = pool.worker()
-        worker.load(source)
-        return _holds(worker, case), worker.covered()
-
-    failed: list[Case] = []
-    covering: dict[Span, list[Case]] = {}
+) -> tuple[Coverage, dict[Span, int]]:
+    """Run every case on the rules as they are; return what was evaluated, and by which cases."""
+    lock = threading.Lock()
     coverage = Coverage()
-    for done, (case, (held, report)) in enumerate(zip(suite.cases, threads.map(run_case, suite.cases), strict=True), 1):
+    failed: list[int] = []
+    covering: dict[Span, int] = {}
+    units = sorted(slices.reached_by)
+
+    def run_round(numbers: Sequence[int]) -> int:
+        worker = pool.worker()
+        if not worker.counts:
+            worker.load(source)
+            with lock:
+                worker.counts = coverage.add(ruleset, worker.covered())
+        not_held = [number for number in numbers if not _holds(worker, suite.cases[number])]
+        report = worker.covered()
+        in_round = sum(1 << number for number in numbers)
+        with lock:
+            failed.extend(not_held)
+            counts = coverage.add(ruleset, report)
+            for place, count in counts.items():
+                if count > worker.counts.get(place, 0):
+                    unit = units[bisect_right(units, place[0]) - 1]
+                    covering[place] = covering.get(place, 0) | in_round & (slices.reached_by[unit] or in_round)
+            worker.counts = counts
+        return len(numbers)
+
+    done = 0
+    for finished in as_completed([threads.submit(run_round, numbers) for numbers in _rounds(suite, slices)]):
+        done += finished.result()
         step("cases", done, len(suite.cases))
-        if not held:
-            failed.append(case)
-        for place in coverage.add(ruleset, report):
-            covering.setdefault(place, []).append(case)
     if failed:
-        raise SuiteFailed(failed)
+        raise SuiteFailed([suite.cases[number] for number in sorted(failed)])
     return coverage, covering
 
 
-def _judge(worker: _Worker, source: str, mutant: Mutant, cases: Sequence[Case]) -> MutantOutcome:
-    if not cases:
-        return MutantOutcome(mutant, "survived")
-    try:
-        worker.load(mutant.apply(source))
-    except worker.refusal as error:
-        return MutantOutcome(
-            mutant, "invalid", error=" ".join(str(error).removeprefix("Error compiling rules:").split())
-        )
-    for number, case in enumerate(cases, 1):
-        if not _holds(worker, case):
-            return MutantOutcome(mutant, "killed", case, tried=number)
-    return MutantOutcome(mutant, "survived", tried=len(cases))
+def _rounds(suite: Suite, slices: Slices) -> list[list[int]]:
+    """Return the cases in groups within which no two reach the same allow, so that one report tells them apart."""
+    rounds: list[tuple[list[int], set[int]]] = []
+    reached = slices.allows_reached()
+    for number in range(len(suite.cases)):
+        for numbers, taken in rounds:
+            if taken.isdisjoint(reached[number]):
+                numbers.append(number)
+                taken.update(reached[number])
+                break
+        else:
+            rounds.append(([number], set(reached[number])))
+    return [numbers for numbers, _ in rounds]
+
+
+def _numbers(cases: int) -> list[int]:
+    """Return the numbers of the bits that are set."""
+    return [number for number, bit in enumerate(reversed(f"{cases:b}")) if bit == "1"]
 
 
 def _holds(worker: _Worker, case: Case) -> bool:
@@ -251,9 +421,11 @@ def _holds(worker: _Worker, case: Case) -> bool:
 def _outermost(places: set[Span]) -> list[Span]:
     """Return the outermost of nested places, in order."""
     outermost: list[Span] = []
+    last = 0
     for start, end in sorted(places, key=lambda place: (place[0], -place[1])):
-        if not any(begin <= start and end <= last for begin, last in outermost):
+        if end > last:
             outermost.append((start, end))
+            last = end
     return outermost
 
 

@@ -1,0 +1,67 @@
+"""Put mutants that no case could confuse into one set of rules, so that the emulator compiles fewer times.
+
+Two mutants get along if no case of one could tell a difference that the other makes. So each is judged in a batch as it
+would be alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .mutants import Mutant
+from .slices import Impact
+
+__all__ = ["Batch", "Trial", "batches"]
+
+_MOST = 24
+"""Most mutants of a batch: enough to save most of the compiling, few enough to lose little when a run is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A mutant that is to be tried.
+
+    Attributes:
+        number: its place among all mutants.
+        cases: the cases to try it with, as bits.
+        impact: what it could make a difference for.
+    """
+
+    number: int
+    mutant: Mutant
+    cases: int
+    impact: Impact
+
+
+@dataclass(slots=True)
+class Batch:
+    """Mutants that are loaded together, and the cases of all of them, as bits."""
+
+    trials: list[Trial] = field(default_factory=list)
+    cases: int = 0
+    _could_tell: int = 0
+
+    @property
+    def units(self) -> frozenset[int]:
+        """The beginnings of the allows and functions that change."""
+        return frozenset().union(*(trial.impact.units for trial in self.trials))
+
+    def takes(self, trial: Trial) -> bool:
+        """Add ``trial`` if it gets along with the others, and return whether it does."""
+        if len(self.trials) == _MOST or self._could_tell & trial.cases or self.cases & trial.impact.cases:
+            return False
+        self.trials.append(trial)
+        self.cases |= trial.cases
+        self._could_tell |= trial.impact.cases
+        return True
+
+
+def batches(trials: Iterable[Trial]) -> list[Batch]:
+    """Pack trials, each into the first batch that takes it."""
+    packed: list[Batch] = []
+    for trial in trials:
+        if not any(batch.takes(trial) for batch in packed if len(batch.trials) < _MOST):
+            packed.append(Batch())
+            packed[-1].takes(trial)
+    return packed
