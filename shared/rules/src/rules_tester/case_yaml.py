@@ -1,4 +1,4 @@
-"""Read YAML with line numbers and Firestore's values, and refuse duplicate keys."""
+"""Read and write YAML with Firestore's values. Maps know their lines, and have no key twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from .values import DELETE_FIELD, SERVER_TIME, FromNow, LatLng, ReferenceValue, Transform
 
-__all__ = ["Lines", "read"]
+__all__ = ["Lines", "read", "written"]
 
 _ALONE = ("!server_time", "!delete")
 _MERGED = "tag:yaml.org,2002:merge"
@@ -131,3 +131,30 @@ for _name, _of in {
     "!now": _from_now,
 }.items():
     _Loader.add_constructor(_name, _tag(_of))
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, _: Any) -> bool:
+        return True
+
+
+def written(item: Any) -> str:
+    """Return ``item`` as a line of YAML, as :func:`read` reads it."""
+    text: str = yaml.dump(item, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=1_000_000)
+    return text.strip()
+
+
+def _transform_node(dumper: _Dumper, item: Transform) -> yaml.Node:
+    if isinstance(item.operand, list):
+        return dumper.represent_sequence(f"!{item.kind}", item.operand, flow_style=True)
+    return dumper.represent_scalar(f"!{item.kind}", "" if item.operand is None else str(item.operand))
+
+
+_Dumper.add_representer(Lines, lambda dumper, item: dumper.represent_dict(dict(item)))
+_Dumper.add_representer(Transform, _transform_node)
+_Dumper.add_representer(
+    FromNow, lambda dumper, item: dumper.represent_scalar("!now", item.written.removeprefix("!now").strip())
+)
+_Dumper.add_representer(ReferenceValue, lambda dumper, item: dumper.represent_scalar("!ref", str(item)))
+_Dumper.add_representer(bytes, lambda dumper, item: dumper.represent_scalar("!bytes", base64.b64encode(item).decode()))
+_Dumper.add_representer(LatLng, lambda dumper, item: dumper.represent_sequence("!latlng", list(item), flow_style=True))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
+from .case_file import add_cases
 from .cases import CaseError, load_suite
 from .changes import changed_since
 from .client import UnexpectedAnswer
 from .difference import difference
 from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
+from .findings import Finding
+from .investigation import Investigation, investigate
+from .page import as_html
 from .parser import parse
 from .project import ProjectError, cases_beside, read_rules, rules_of
-from .report import AllowListError, as_html, as_json, as_text, load_allow_list, trustworthy
-from .runner import Emulating, NotFirestore, RunOptions, RunResult, SuiteFailed, run
+from .report import AllowListError, as_json, as_text, doubts, figures, load_allow_list, trustworthy
+from .runner import Emulating, NotFirestore, RunOptions, SuiteFailed
 from .syntax import Ruleset
 from .tokens import RulesSyntaxError, line_of
 from .verdicts import VerdictStore, cache_folder
@@ -94,6 +98,8 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
     @click.option("--since", metavar="COMMIT", help="Change only statements that differ from this commit, as main.")
     @click.option("--time-limit", type=_Duration(), help="Begin no more mutants after this time, as 90s or 10m.")
     @click.option("--no-cache", is_flag=True, help="Judge mutants again that an earlier run has judged.")
+    @click.option("--suggest/--no-suggest", default=True, help="Look for cases that would notice what survives.")
+    @click.option("--write", is_flag=True, help="Add the suggested cases to CASES.")
     @click.option("--emulator", type=_FILE, help="The emulator's JAR file; else it is looked for.")
     def command(
         rules: Path | None,
@@ -106,6 +112,8 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
         since: str | None,
         time_limit: float | None,
         no_cache: bool,
+        suggest: bool,
+        write: bool,
         emulator: Path | None,
     ) -> None:
         """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of the rules.
@@ -113,35 +121,37 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
         A change that no case notices survives, and shows what the cases do not test. RULES is by default the file that
         firebase.json names, and CASES the file beside it that ends in .cases.yaml.
 
-        Exits with 1 below --min-score or if the score is not complete (nothing to change, or a change to an expression
-        that does not compile), and with 2 if the input is wrong or a case fails on the unchanged rules.
+        Exits with 1 below --min-score or if the score is not complete (nothing to change, mutants that were not run, or
+        a change to an expression that does not compile), and with 2 if the input is wrong or a case fails on the
+        unchanged rules.
         """
         try:
             rules = rules or rules_of(Path.cwd())
-            suite = load_suite(cases or cases_beside(rules))
+            cases = cases or cases_beside(rules)
+            suite = load_suite(cases)
             allow_list = load_allow_list(allow) if allow else {}
             source = read_rules(rules)
             ruleset = _parsed(rules, source)
             chosen = changed_since(since, rules, source, ruleset) if since else None
             with start(emulator) as running, _verdicts(no_cache) as verdicts:
                 options = RunOptions(jobs, time_limit, chosen, verdicts)
-                result = _tested(
-                    rules, running, lambda: run(running, source, suite, unsigned_id_token, options, _progress())
+                found = _tested(
+                    rules,
+                    running,
+                    lambda: investigate(
+                        running, source, suite, unsigned_id_token, options, allow_list, suggest or write, _progress()
+                    ),
                 )
-            report = as_json(result, allow_list)
+            report = as_json(found.result, allow_list, found.findings)
+            if write:
+                _add(cases, found.findings)
         except wrong as error:
             raise WrongRules(str(error)) from None
         except KeyboardInterrupt:
             click.echo("\nStopped. What was judged is kept: run the same command again to go on.", err=True)
             sys.exit(_INTERRUPTED)
-        outputs: Mapping[Path | None, str] = {
-            json_out: json.dumps(report, indent=2) + "\n",
-            html_out: as_html(report, source, rules.name),
-        }
-        for path, text in outputs.items():
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+        _put(json_out, json.dumps(report, indent=2) + "\n")
+        _put(html_out, as_html(report, source, rules.name, figures(report), doubts(report)))
         click.echo(as_text(report))
         if report["score"] < min_score or not trustworthy(report):
             sys.exit(1)
@@ -149,11 +159,24 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
     return command
 
 
+def _put(path: Path | None, text: str) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def _add(cases: Path, found: Sequence[Finding]) -> None:
+    texts = list(dict.fromkeys(text for finding in found for text in finding.suggestions))
+    if texts:
+        add_cases(cases, texts)
+    click.echo(f"{len(texts)} cases were added to {cases}.", err=True)
+
+
 def _verdicts(no_cache: bool) -> AbstractContextManager[VerdictStore | None]:
     return nullcontext() if no_cache else VerdictStore(cache_folder())
 
 
-def _tested(rules: Path, emulator: Emulating, test: Callable[[], RunResult]) -> RunResult:
+def _tested(rules: Path, emulator: Emulating, test: Callable[[], Investigation]) -> Investigation:
     try:
         return test()
     except SuiteFailed as failed:

@@ -11,7 +11,7 @@ from .static_analysis import guards, unreachable
 from .syntax import Allow, Expression, Match, PathSegment, Ruleset, Span
 from .tokens import line_of
 
-__all__ = ["FILLER", "Coverage", "Mutant", "methods_of", "mutants"]
+__all__ = ["FILLER", "Coverage", "Mutant", "direction_of", "methods_of", "mutants"]
 
 _NEUTRAL = {"&&": "true", "||": "false"}
 """The operand that has no effect in a chain of each sign."""
@@ -25,6 +25,8 @@ _SWAPS = {
 }  # fmt: skip
 FILLER = "match /dropped/match { allow get: if false; }"
 """What a block holds from which everything was taken, as it may not be empty."""
+_OPENS = ("to true", "&& to ||", "hasOnly to", "hasAll to", "widen", "add ", "literal to wildcard", "wildcard to rec")
+_NARROWS = ("to false", "|| to &&", "hasAny to", "narrow", "drop ", "wildcard to literal", "recursive wildcard")
 _PREFIX = 3
 _READS, _WRITES = ("get", "list"), ("create", "update", "delete")
 
@@ -90,6 +92,15 @@ class Mutant:
         changed = source[self.start : self.end]
         line = line_of(source, self.start + len(changed) - len(changed.lstrip()))
         return {"id": key, "line": line, "operator": self.operator, "before": before, "after": after}
+
+
+def direction_of(mutant: Mutant) -> str:
+    """Return whether a mutant "opens" or "narrows" access, or "either", by its kind alone."""
+    if mutant.operator == "drop condition" and mutant.expression is not None:
+        return "opens" if mutant.expression.bare.text == "&&" else "narrows"
+    if mutant.operator.startswith(_OPENS):
+        return "opens"
+    return "narrows" if mutant.operator.startswith(_NARROWS) else "either"
 
 
 def mutants(source: str, ruleset: Ruleset, coverage: Coverage) -> list[Mutant]:

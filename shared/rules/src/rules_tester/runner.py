@@ -18,14 +18,24 @@ from typing import Any, Protocol
 from .batches import Batch, Trial, batches
 from .cases import Case, Suite
 from .client import RestClient, UnexpectedAnswer
-from .mutants import Coverage, Mutant, mutants
+from .mutants import Coverage, Mutant, direction_of, mutants
 from .parser import parse
 from .slices import Impact, Slices
 from .syntax import Ruleset, ServiceBlock, Span
 from .tokens import line_of
 from .verdicts import KnownVerdict, VerdictStore, key_of
 
-__all__ = ["SERVICE", "Emulating", "MutantOutcome", "NotFirestore", "RunOptions", "RunResult", "SuiteFailed", "run"]
+__all__ = [
+    "SERVICE",
+    "Emulating",
+    "MutantOutcome",
+    "NotFirestore",
+    "RunOptions",
+    "RunResult",
+    "SuiteFailed",
+    "Worker",
+    "run",
+]
 
 
 SERVICE = "cloud.firestore"
@@ -125,7 +135,7 @@ class RunOptions:
     verdicts: VerdictStore | None = None
 
 
-class _Worker:
+class Worker:
     """A project of the emulator with the suite's documents."""
 
     def __init__(self, emulator: Emulating, suite: Suite, unsigned: Callable[[str, Mapping[str, Any]], str]) -> None:
@@ -143,6 +153,7 @@ class _Worker:
             self._client.put(suite.documents)
 
     def load(self, source: str) -> None:
+        """Put rules in force. Raises ``refusal`` if they do not compile."""
         self._emulator.load_rules(self.project, source)
 
     def holds(self, case: Case) -> bool:
@@ -159,10 +170,12 @@ class _Worker:
         return allowed == case.allow
 
     def covered(self) -> list[Any]:
+        """Return the expressions of the rules in force, with the values seen."""
         report: list[Any] = self._emulator.rule_coverage(self.project).get("report", [])
         return report
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
 
@@ -170,12 +183,12 @@ class _Worker:
 class _Pool:
     """A pool with one worker for each thread."""
 
-    make: Callable[[], _Worker]
+    make: Callable[[], Worker]
     local: threading.local = field(default_factory=threading.local)
-    workers: list[_Worker] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
 
-    def worker(self) -> _Worker:
-        worker: _Worker | None = getattr(self.local, "worker", None)
+    def worker(self) -> Worker:
+        worker: Worker | None = getattr(self.local, "worker", None)
         if worker is None:
             worker = self.local.worker = self.make()
             self.workers.append(worker)
@@ -213,7 +226,7 @@ def run(
     if not ruleset.services:
         raise NotFirestore([service.name for service in whole.services])
     slices = Slices(source, ruleset, suite.cases)
-    with closing(_Pool(lambda: _Worker(emulator, suite, unsigned))) as pool:
+    with closing(_Pool(lambda: Worker(emulator, suite, unsigned))) as pool:
         with _threads(options.jobs) as threads:
             coverage, covering = _baseline(pool, threads, source, ruleset, suite, slices, step)
         all_mutants = mutants(source, ruleset, coverage)
@@ -309,7 +322,7 @@ class _Judge:
             self._keep({trial.number: self._try(worker, trial) for trial in batch.trials})
         return len(batch.trials)
 
-    def _alone(self, worker: _Worker, trial: Trial) -> None:
+    def _alone(self, worker: Worker, trial: Trial) -> None:
         """Judge a mutant of the whole file, so that what the compiler says has the file's lines."""
         try:
             worker.load(trial.mutant.apply(self._source))
@@ -319,15 +332,18 @@ class _Judge:
         else:
             self._try(worker, trial)
 
-    def _try(self, worker: _Worker, trial: Trial) -> KnownVerdict | None:
+    def _try(self, worker: Worker, trial: Trial) -> KnownVerdict | None:
+        numbers = _numbers(trial.cases)
+        # Of a change that opens, the cases that are denied are likelier to tell.
+        likelier = direction_of(trial.mutant) == "narrows"
         killer, tried = -1, 0
-        for number in _numbers(trial.cases):
+        for number in sorted(numbers, key=lambda number: self._suite.cases[number].allow is not likelier):
             if self._is_late():
                 self.outcomes[trial.number] = MutantOutcome(trial.mutant, "late")
                 return None
             tried += 1
             if not _holds(worker, self._suite.cases[number]):
-                killer = tried - 1
+                killer = numbers.index(number)
                 break
         self._record(trial, killer, tried)
         return killer, tried
@@ -410,7 +426,7 @@ def _numbers(cases: int) -> list[int]:
     return [number for number, bit in enumerate(reversed(f"{cases:b}")) if bit == "1"]
 
 
-def _holds(worker: _Worker, case: Case) -> bool:
+def _holds(worker: Worker, case: Case) -> bool:
     # The emulator sometimes fails under load, so a missing verdict gets a second try.
     try:
         return worker.holds(case)

@@ -7,6 +7,7 @@ A set of cases is an integer here, with a bit for each case.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _METHODS: dict[str, frozenset[str]] = {
     "delete": frozenset({"delete"}),
 }
 _EVERY_METHOD = frozenset().union(*_METHODS.values())
+
+_DATABASE = re.compile(r"^/databases/\{[^}]*\}/documents")
 
 _Unit = Allow | Function
 
@@ -108,7 +111,7 @@ class Slices:
 
     def impact(self, mutant: Mutant) -> Impact:
         """Return what ``mutant`` can make a difference for."""
-        unit = self._unit_at(mutant)
+        unit = self.unit_at(mutant)
         if isinstance(unit, Function):
             return Impact(frozenset({unit.start}), self.reached_by[unit.start])
         if unit is not None:
@@ -120,6 +123,42 @@ class Slices:
                 if covers or mutant.end <= match.body_start:
                     return self._impact_of_match(match, () if covers else _segments_with(self._source, match, mutant))
         return Impact(frozenset(self._starts), self._every_case)
+
+    def unit_at(self, mutant: Mutant) -> _Unit | None:
+        """Return the allow or the function that holds a change."""
+        index = bisect_right(self._starts, mutant.start) - 1
+        unit = self._units[index] if index >= 0 else None
+        return unit if unit is not None and mutant.end <= unit.end else None
+
+    def users_of(self, units: Iterable[int]) -> frozenset[int]:
+        """Return the beginnings of the allows among ``units``, and of those that call a function among them."""
+        wanted = set(units)
+        return frozenset(
+            start for start, placed in self._placed.items() if start in wanted or wanted & self._calls(placed.allow)
+        )
+
+    def path_of(self, allow: Allow) -> tuple[PathSegment, ...]:
+        """Return the whole path of an allow."""
+        return self._placed[allow.start].path()
+
+    def shown_path(self, allow: Allow) -> str:
+        """Return the path of an allow within the database, as it is usually written."""
+        path = "/".join(["", *(segment.plain for segment in self.path_of(allow))])
+        return _DATABASE.sub("", path) or "/"
+
+    def asked_at(self, allow: Allow) -> int:
+        """Return the cases that ask for anything at the path of an allow."""
+        return self._asking(self.path_of(allow), _EVERY_METHOD)
+
+    def asking(self, allow: Allow, methods: Collection[str]) -> int:
+        """Return the cases that ask for one of ``methods`` at the path of an allow."""
+        return self._asking(self.path_of(allow), methods)
+
+    def methods_changed(self, allow: Allow, mutant: Mutant) -> frozenset[str]:
+        """Return the methods that a mutant of an allow makes a difference for."""
+        before = methods_of([method.text for method in allow.methods])
+        after = _methods_after(self._source, allow, mutant)
+        return before ^ after or before
 
     def allows_reached(self) -> list[set[int]]:
         """Return, for each case, the beginnings of the allows that it can reach."""
@@ -171,11 +210,6 @@ class Slices:
                 methods = methods_of([method.text for method in placed.allow.methods])
                 cases |= self._asking(placed.path(match, segments), methods)
         return Impact(frozenset(units), self._every_case if segments is None else cases)
-
-    def _unit_at(self, mutant: Mutant) -> _Unit | None:
-        index = bisect_right(self._starts, mutant.start) - 1
-        unit = self._units[index] if index >= 0 else None
-        return unit if unit is not None and mutant.end <= unit.end else None
 
     def _unit(self, start: int) -> _Unit:
         return self._units[bisect_right(self._starts, start) - 1]
@@ -280,13 +314,17 @@ def _fits(pattern: Sequence[PathSegment], path: tuple[str, ...]) -> bool:
 
 def _methods_with(source: str, allow: Allow, mutant: Mutant) -> frozenset[str]:
     """Return the methods of an allow, and those that a mutant gives it."""
-    methods = methods_of([method.text for method in allow.methods])
-    if mutant.expression is not None or (mutant.start, mutant.end) == (allow.start, allow.end):
-        return methods
+    return methods_of([method.text for method in allow.methods]) | _methods_after(source, allow, mutant)
+
+
+def _methods_after(source: str, allow: Allow, mutant: Mutant) -> frozenset[str]:
+    """Return the methods that an allow has with a mutant."""
+    if mutant.expression is not None:
+        return methods_of([method.text for method in allow.methods])
+    if (mutant.start, mutant.end) == (allow.start, allow.end):
+        return frozenset()
     changed = _parsed(source, allow.start, allow.end, mutant)
-    if not isinstance(changed, Allow):
-        return _EVERY_METHOD
-    return methods | methods_of([method.text for method in changed.methods])
+    return methods_of([method.text for method in changed.methods]) if isinstance(changed, Allow) else _EVERY_METHOD
 
 
 def _segments_with(source: str, match: Match, mutant: Mutant) -> tuple[PathSegment, ...] | None:
