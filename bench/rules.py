@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
-from bench.report import size
+import yaml
+from rules_tester.cases import load_suite
+from rules_tester.emulator import RulesEmulator, unsigned_id_token
+from rules_tester.runner import RunResult, run
+
+from bench.report import Report, size
 
 LINES = size((100, 500, 1500), (60,))
 _SHARED = """
@@ -151,3 +159,30 @@ def _orders(name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         {"as": "ann", "update": hers, "data": {"status": "paid"}, "expect": "deny"},
         {"as": "ann", "delete": hers, "expect": "deny"},
     ]
+
+
+def measure(emulator: RulesEmulator, lines: int) -> tuple[RunResult, float]:
+    """Run the suite of a file of so many lines, and return the seconds that it took."""
+    text, collections = rules(lines)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.yaml"
+        path.write_text(yaml.safe_dump(suite(collections), sort_keys=False))
+        cases = load_suite(path)
+    began = time.monotonic()
+    return run(emulator, text, cases, unsigned_id_token), time.monotonic() - began
+
+
+def main() -> None:
+    """Print and keep the figures."""
+    report = Report("rules")
+    with RulesEmulator.start() as emulator:
+        for lines in LINES:
+            result, seconds = measure(emulator, lines)
+            killed, survived = len(result.of("killed")), len(result.of("survived"))
+            case = f"{lines} lines"
+            report.row(case, "time", seconds, "s")
+            report.row(case, "mutants", killed + survived, "")
+            report.row(case, "cases", result.cases, "")
+            report.row(case, "requests to judge mutants", sum(outcome.tried for outcome in result.outcomes), "")
+            report.row(case, "score", 100 * killed / (killed + survived), "%")
+    report.write()

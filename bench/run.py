@@ -14,7 +14,19 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("start", "turn", "identity", "relay", "telemetry", "index", "firestore_search", "ingest", "chunking", "ops")
+NAMES = (
+    "start",
+    "turn",
+    "identity",
+    "relay",
+    "telemetry",
+    "index",
+    "firestore_search",
+    "ingest",
+    "chunking",
+    "ops",
+    "rules",
+)
 
 
 def main(arguments: list[str]) -> None:

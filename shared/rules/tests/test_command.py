@@ -51,7 +51,7 @@ def report(folder: Path, rules: str, firestore: Emulator, monkeypatch: pytest.Mo
     (folder / "rules/my.rules").write_text(rules)
     (folder / "rules/my.cases.yaml").write_text(CASES)
     out, page = folder / "out.json", folder / "out.html"
-    done = run("run", "--json", str(out), "--html", str(page))
+    done = run("run", "--no-suggest", "--json", str(out), "--html", str(page))
     return done, json.loads(out.read_text()), page.read_text()
 
 

@@ -35,7 +35,7 @@ def lines_of_survivors(name: str, without: set[str], tmp_path: Path) -> tuple[in
     assert len(lines) - len(kept) == len(without)
     cases, out = tmp_path / "cases.yaml", tmp_path / "out.json"
     cases.write_text("".join(kept))
-    done = CliRunner().invoke(command, [str(FOREIGN / f"{name}.rules"), str(cases), "--json", str(out)])
+    done = CliRunner().invoke(command, [str(FOREIGN / f"{name}.rules"), str(cases), "--no-suggest", "--json", str(out)])
     assert done.exit_code == 1, done.output
     return json.loads(out.read_text())["score"], {mutant["line"] for mutant in json.loads(out.read_text())["survived"]}
 

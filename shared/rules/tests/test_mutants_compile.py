@@ -184,11 +184,11 @@ def score(firestore_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.Monk
     """Runs the command: ``score(rules, cases)`` gives (exit code, output, report, page)."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator.host)
 
-    def go(rules: str, cases: str, *options: str) -> tuple[int, str, Any, str]:
+    def go(rules: str, cases: str) -> tuple[int, str, Any, str]:
         (tmp_path / "x.rules").write_text(rules)
         (tmp_path / "cases.yaml").write_text(cases)
         files = [str(tmp_path / name) for name in ("x.rules", "cases.yaml", "out.json", "out.html")]
-        done = CliRunner().invoke(command, [*files[:2], "--json", files[2], "--html", files[3], *options])
+        done = CliRunner().invoke(command, [*files[:2], "--no-suggest", "--json", files[2], "--html", files[3]])
         return done.exit_code, done.output, json.loads(Path(files[2]).read_text()), Path(files[3]).read_text()
 
     return go

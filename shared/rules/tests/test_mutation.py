@@ -110,7 +110,7 @@ def score(firestore_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.Monk
         out = tmp_path / "report.json"
         out.unlink(missing_ok=True)
         files = [str(tmp_path / "x.rules"), str(tmp_path / "cases.yaml")]
-        done = CliRunner().invoke(command, [*files, "--json", str(out), *options])
+        done = CliRunner().invoke(command, [*files, "--no-suggest", "--json", str(out), *options])
         return done.exit_code, done.output, json.loads(out.read_text()) if out.exists() else None
 
     return go

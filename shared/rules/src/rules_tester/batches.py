@@ -1,7 +1,7 @@
 """Put mutants that no case could confuse into one set of rules, so that the emulator compiles fewer times.
 
-Two mutants get along if no case of one could tell a difference that the other makes. So each is judged in a batch as it
-would be alone.
+Two mutants get along if no case of one could tell a difference that the other makes, and neither brings cases to a
+statement that the other changes. So each is judged in a batch as it would be alone.
 """
 
 from __future__ import annotations
@@ -40,20 +40,24 @@ class Batch:
 
     trials: list[Trial] = field(default_factory=list)
     cases: int = 0
+    units: set[int] = field(default_factory=set)
+    """The beginnings of the allows and functions that change."""
     _could_tell: int = 0
-
-    @property
-    def units(self) -> frozenset[int]:
-        """The beginnings of the allows and functions that change."""
-        return frozenset().union(*(trial.impact.units for trial in self.trials))
+    _called: set[int] = field(default_factory=set)
 
     def takes(self, trial: Trial) -> bool:
         """Add ``trial`` if it gets along with the others, and return whether it does."""
-        if len(self.trials) == _MOST or self._could_tell & trial.cases or self.cases & trial.impact.cases:
+        impact = trial.impact
+        if len(self.trials) == _MOST or self._could_tell & trial.cases or self.cases & impact.cases:
+            return False
+        # What one changes must not be what the other brings new cases to.
+        if impact.units & (self.units | self._called) or self.units & impact.calls:
             return False
         self.trials.append(trial)
         self.cases |= trial.cases
-        self._could_tell |= trial.impact.cases
+        self._could_tell |= impact.cases
+        self.units |= impact.units
+        self._called |= impact.calls
         return True
 
 

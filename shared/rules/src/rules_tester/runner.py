@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .batches import Batch, Trial, batches
@@ -20,7 +20,7 @@ from .cases import Case, Suite
 from .client import RestClient, UnexpectedAnswer
 from .mutants import Coverage, Mutant, direction_of, mutants
 from .parser import parse
-from .slices import Impact, Slices
+from .slices import Impact, Slices, verdict_changed
 from .syntax import Ruleset, ServiceBlock, Span
 from .tokens import line_of
 from .verdicts import KnownVerdict, VerdictStore, key_of
@@ -40,6 +40,11 @@ __all__ = [
 
 SERVICE = "cloud.firestore"
 """The service whose rules the emulator runs."""
+
+
+_MOST_SCREENED = 300
+"""Most expressions of the mutants that are screened together. A request may evaluate 1,000
+(https://firebase.google.com/docs/rules/rules-language#limits), after which it is denied for that alone."""
 
 
 class Emulating(Protocol):
@@ -231,10 +236,10 @@ def run(
             coverage, covering = _baseline(pool, threads, source, ruleset, suite, slices, step)
         all_mutants = mutants(source, ruleset, coverage)
         judge = _Judge(source, suite, slices, options, None if options.seconds is None else began + options.seconds)
-        trials = judge.trials(all_mutants, covering)
-        packed = batches(trials)
-        done = len(all_mutants) - len(trials)
         with _threads(options.jobs) as threads:
+            trials = judge.screened(pool, threads, judge.trials(all_mutants, covering))
+            packed = batches(trials)
+            done = len(all_mutants) - len(trials)
             for finished in as_completed([threads.submit(judge.batch, pool, batch) for batch in packed]):
                 done += finished.result()
                 step("mutants", done, len(all_mutants))
@@ -268,6 +273,10 @@ class _Judge:
         self._deadline = deadline
         self._keys: dict[int, str] = {}
         self._cases = [repr((case.claims, case.operation, case.allow, case.documents)) for case in suite.cases]
+        self._allowed = sum(1 << number for number, case in enumerate(suite.cases) if case.allow)
+        self._every = (1 << len(suite.cases)) - 1
+        self._asked: dict[int, list[int]] = {}
+        """The cases of each mutant, of which a verdict names one."""
         self._documents = repr(sorted(suite.documents.items()))
 
     def trials(self, all_mutants: Sequence[Mutant], covering: Mapping[Span, int]) -> list[Trial]:
@@ -278,23 +287,70 @@ class _Judge:
                 self.outcomes[number] = MutantOutcome(mutant, "left out")
                 continue
             impact = self._slices.impact(mutant)
-            cases = impact.cases
+            cases = impact.cases & self._deciding(verdict_changed(mutant))
             if mutant.expression is not None:
                 # A case that never evaluated the expression has the same result if only that expression changes.
                 cases = covering.get(mutant.expression.place, 0)
-                impact = Impact(impact.units, impact.cases | cases)
+                impact = Impact(impact.units, impact.cases | cases, impact.calls)
             if cases:
+                self._asked[number] = _numbers(cases)
                 trials.append(Trial(number, mutant, cases, impact))
             else:
                 self.outcomes[number] = MutantOutcome(mutant, "survived")
         return self._without_known(trials)
+
+    def _deciding(self, verdict: bool | None) -> int:
+        return self._every if verdict is None else self._allowed if verdict else self._every & ~self._allowed
+
+    def screened(self, pool: _Pool, threads: ThreadPoolExecutor, trials: list[Trial]) -> list[Trial]:
+        """Take from mutants that only let more paths in the cases that even all of them together do not let in."""
+        chunks: list[list[Trial]] = [[]]
+        size = 0
+        for trial in trials:
+            if trial.mutant.operator == "literal to wildcard":
+                own = self._slices.size_of(trial.impact.units)
+                if size + own > _MOST_SCREENED and chunks[-1]:
+                    chunks.append([])
+                    size = 0
+                chunks[-1].append(trial)
+                size += own
+        useful = [chunk for chunk in chunks if len(chunk) > 1]
+        changed = {
+            new.number: new for found in threads.map(lambda each: self._screen(pool, each), useful) for new in found
+        }
+        return [trial for trial in (changed.get(trial.number, trial) for trial in trials) if self._has_cases(trial)]
+
+    def _screen(self, pool: _Pool, trials: list[Trial]) -> list[Trial]:
+        cases = 0
+        for trial in trials:
+            cases |= trial.cases
+        units = frozenset().union(*(trial.impact.units for trial in trials))
+        worker = pool.worker()
+        try:
+            worker.load(self._slices.cut(cases, [trial.mutant for trial in trials], units))
+        except worker.refusal:
+            return trials
+        let_in = 0
+        for number in _numbers(cases):
+            if self._is_late():
+                return trials
+            if not _holds(worker, self._suite.cases[number]):
+                let_in |= 1 << number
+        return [replace(trial, cases=trial.cases & let_in) for trial in trials]
+
+    def _has_cases(self, trial: Trial) -> bool:
+        if not trial.cases:
+            tried = len(self._asked[trial.number])
+            self._record(trial, -1, tried)
+            self._keep({trial.number: (-1, tried)})
+        return bool(trial.cases)
 
     def _without_known(self, trials: list[Trial]) -> list[Trial]:
         if self._options.verdicts is None:
             return trials
         for trial in trials:
             cut = self._slices.cut(trial.cases, [trial.mutant], trial.impact.units)
-            of_cases = [self._cases[number] for number in _numbers(trial.cases)]
+            of_cases = [self._cases[number] for number in self._asked[trial.number]]
             self._keys[trial.number] = key_of([cut, self._documents, *of_cases])
         known = self._options.verdicts.get(self._keys.values())
         unknown = []
@@ -343,13 +399,14 @@ class _Judge:
                 return None
             tried += 1
             if not _holds(worker, self._suite.cases[number]):
-                killer = numbers.index(number)
+                killer = self._asked[trial.number].index(number)
                 break
+        tried = tried if killer >= 0 else len(self._asked[trial.number])
         self._record(trial, killer, tried)
         return killer, tried
 
     def _record(self, trial: Trial, killer: int, tried: int) -> None:
-        by = None if killer < 0 else self._suite.cases[_numbers(trial.cases)[killer]]
+        by = None if killer < 0 else self._suite.cases[self._asked[trial.number][killer]]
         self.outcomes[trial.number] = MutantOutcome(trial.mutant, "killed" if by else "survived", by, tried=tried)
 
     def _keep(self, verdicts: Mapping[int, KnownVerdict | None]) -> None:

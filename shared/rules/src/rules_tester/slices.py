@@ -19,7 +19,7 @@ from .parser import parse_statements
 from .syntax import Allow, Expression, Function, Match, PathSegment, Ruleset, ServiceBlock
 from .tokens import RulesSyntaxError
 
-__all__ = ["Impact", "Slices", "requests_of"]
+__all__ = ["Impact", "Slices", "requests_of", "verdict_changed"]
 
 _ROOT = ("databases", "(default)", "documents")
 _ANY, _ANY_ABOVE = "*", "**"
@@ -36,6 +36,8 @@ _METHODS: dict[str, frozenset[str]] = {
 }
 _EVERY_METHOD = frozenset().union(*_METHODS.values())
 
+_ADDS = ("add ", "widen to ", "literal to wildcard", "to true")
+_TAKES = ("narrow ", "drop ")
 _DATABASE = re.compile(r"^/databases/\{[^}]*\}/documents")
 
 _Unit = Allow | Function
@@ -48,10 +50,12 @@ class Impact:
     Attributes:
         units: the beginnings of the allows and functions whose effect changes.
         cases: the cases that could tell a difference.
+        calls: the functions that the units call, of a change that brings cases to them which never got there before.
     """
 
     units: frozenset[int]
     cases: int
+    calls: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +119,32 @@ class Slices:
         if isinstance(unit, Function):
             return Impact(frozenset({unit.start}), self.reached_by[unit.start])
         if unit is not None:
-            methods = _methods_with(self._source, unit, mutant)
-            return Impact(frozenset({unit.start}), self._asking(self._placed[unit.start].path(), methods))
+            methods = self.methods_changed(unit, mutant)
+            cases = self._asking(self._placed[unit.start].path(), methods)
+            calls = frozenset() if mutant.expression is not None else self._calls(unit)
+            return Impact(frozenset({unit.start}), cases, calls)
         for match in self._matches:
             if match.start <= mutant.start and mutant.end <= match.end:
                 covers = mutant.start == match.start and mutant.end == match.end
                 if covers or mutant.end <= match.body_start:
-                    return self._impact_of_match(match, () if covers else _segments_with(self._source, match, mutant))
+                    segments = () if covers else _segments_with(self._source, match, mutant)
+                    impact = self._impact_of_match(match, segments)
+                    # A wildcard in place of a literal lets more paths in, and changes nothing for those it had.
+                    had = self._reaching(impact.units) if mutant.operator == "literal to wildcard" else 0
+                    return Impact(impact.units, impact.cases & ~had, impact.calls)
         return Impact(frozenset(self._starts), self._every_case)
+
+    def _reaching(self, units: Iterable[int]) -> int:
+        cases = 0
+        for unit in units:
+            cases |= self.reached_by[unit]
+        return cases
+
+    def size_of(self, units: Iterable[int]) -> int:
+        """Return how many expressions are in ``units`` and the functions that they call."""
+        starts = set(units)
+        starts |= {called for start in list(starts) for called in self._calls(self._unit(start))}
+        return sum(1 for start in starts for whole in _wholes(self._unit(start)) for _ in whole.walk())
 
     def unit_at(self, mutant: Mutant) -> _Unit | None:
         """Return the allow or the function that holds a change."""
@@ -209,7 +231,8 @@ class Slices:
             if segments:
                 methods = methods_of([method.text for method in placed.allow.methods])
                 cases |= self._asking(placed.path(match, segments), methods)
-        return Impact(frozenset(units), self._every_case if segments is None else cases)
+        calls = frozenset().union(*(self._calls(self._unit(start)) for start in units))
+        return Impact(frozenset(units), self._every_case if segments is None else cases, calls)
 
     def _unit(self, start: int) -> _Unit:
         return self._units[bisect_right(self._starts, start) - 1]
@@ -291,9 +314,27 @@ def _by_name(units: Sequence[_Unit]) -> dict[str, list[Function]]:
     return functions
 
 
+def _wholes(unit: _Unit) -> Iterator[Expression]:
+    if isinstance(unit, Function):
+        yield from unit.expressions
+    elif unit.condition is not None:
+        yield unit.condition
+
+
 def _names_called(unit: _Unit) -> set[str]:
-    wholes: Iterable[Expression | None] = unit.expressions if isinstance(unit, Function) else (unit.condition,)
-    return {node.text for whole in wholes if whole for node in whole.walk() if node.kind == "call"}
+    return {node.text for whole in _wholes(unit) for node in whole.walk() if node.kind == "call"}
+
+
+def verdict_changed(mutant: Mutant) -> bool | None:
+    """Return the verdict that a mutant of a statement can change: True for allowed, or None for either.
+
+    More methods or paths in one statement deny nothing that another allows, and fewer allow nothing.
+    """
+    if mutant.expression is not None:
+        return None
+    if mutant.operator.startswith(_ADDS):
+        return False
+    return True if mutant.operator.startswith(_TAKES) else None
 
 
 def _fits(pattern: Sequence[PathSegment], path: tuple[str, ...]) -> bool:
@@ -310,11 +351,6 @@ def _fits(pattern: Sequence[PathSegment], path: tuple[str, ...]) -> bool:
     # A literal may be written with escapes, as in /a%20b.
     same = first.name or path[0] in {first.text, _ANY} or "%" in first.text or "(" in first.text
     return bool(same) and _fits(pattern[1:], path[1:])
-
-
-def _methods_with(source: str, allow: Allow, mutant: Mutant) -> frozenset[str]:
-    """Return the methods of an allow, and those that a mutant gives it."""
-    return methods_of([method.text for method in allow.methods]) | _methods_after(source, allow, mutant)
 
 
 def _methods_after(source: str, allow: Allow, mutant: Mutant) -> frozenset[str]:

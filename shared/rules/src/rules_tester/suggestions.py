@@ -153,9 +153,8 @@ class _Candidates:
             for operation, documents in self._requests(allow, mutants, sorted(methods)):
                 for user, claims in self._users.items():
                     data = {name: _filled(item, claims) for name, item in operation.data.items()}
-                    mine = Operation(
-                        operation.kind, operation.path, data, operation.where, operation.order, operation.limit
-                    )
+                    where = [(name, sign, _filled(item, claims)) for name, sign, item in operation.where]
+                    mine = replace(operation, data=data, where=where)
                     theirs = {
                         path: fields and {name: _filled(item, claims) for name, item in fields.items()}
                         for path, fields in documents.items()
@@ -280,6 +279,7 @@ def _other(item: Any) -> Any:
 
 
 def _filled(item: Any, claims: Mapping[str, Any] | None) -> Any:
+    """Return a guessed value with the id of the user in place of :data:`_UID`."""
     return (claims or {}).get("sub", "x") if item is _UID else item
 
 
