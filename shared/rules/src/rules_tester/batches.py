@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from .mutants import Mutant
 from .slices import Impact
 
-__all__ = ["Batch", "Trial", "batches"]
+__all__ = ["MutantBatch", "MutantTrial", "batches"]
 
 _MOST = 24
 """Most mutants of a batch: enough to save most of the compiling, few enough to lose little when a run is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class MutantTrial:
     """A mutant that is to be tried.
 
     Attributes:
@@ -35,17 +35,17 @@ class Trial:
 
 
 @dataclass(slots=True)
-class Batch:
+class MutantBatch:
     """Mutants that are loaded together, and the cases of all of them, as bits."""
 
-    trials: list[Trial] = field(default_factory=list)
+    trials: list[MutantTrial] = field(default_factory=list)
     cases: int = 0
     units: set[int] = field(default_factory=set)
     """The beginnings of the allows and functions that change."""
     _could_tell: int = 0
     _called: set[int] = field(default_factory=set)
 
-    def takes(self, trial: Trial) -> bool:
+    def takes(self, trial: MutantTrial) -> bool:
         """Add ``trial`` if it gets along with the others, and return whether it does."""
         impact = trial.impact
         if len(self.trials) == _MOST or self._could_tell & trial.cases or self.cases & impact.cases:
@@ -61,11 +61,11 @@ class Batch:
         return True
 
 
-def batches(trials: Iterable[Trial]) -> list[Batch]:
+def batches(trials: Iterable[MutantTrial]) -> list[MutantBatch]:
     """Pack trials, each into the first batch that takes it."""
-    packed: list[Batch] = []
+    packed: list[MutantBatch] = []
     for trial in trials:
         if not any(batch.takes(trial) for batch in packed if len(batch.trials) < _MOST):
-            packed.append(Batch())
+            packed.append(MutantBatch())
             packed[-1].takes(trial)
     return packed

@@ -18,7 +18,7 @@ from .changes import changed_since
 from .client import UnexpectedAnswer
 from .difference import difference
 from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
-from .findings import Finding
+from .findings import CoverageGap
 from .investigation import Investigation, investigate
 from .page import as_html
 from .parser import parse
@@ -165,7 +165,7 @@ def _put(path: Path | None, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def _add(cases: Path, found: Sequence[Finding]) -> None:
+def _add(cases: Path, found: Sequence[CoverageGap]) -> None:
     texts = list(dict.fromkeys(text for finding in found for text in finding.suggestions))
     if texts:
         add_cases(cases, texts)

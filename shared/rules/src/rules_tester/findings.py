@@ -11,14 +11,14 @@ from .slices import Slices
 from .syntax import Allow, Expression, Function, Match, Ruleset, Span
 from .tokens import line_of
 
-__all__ = ["Finding", "findings"]
+__all__ = ["CoverageGap", "findings"]
 
 _RANKS = ("opens", "either", "narrows")
 _DOES = {"update": "an update", "delete": "a delete", "create": "a create", "list": "a list", "get": "a get"}
 
 
 @dataclass
-class Finding:
+class CoverageGap:
     """What the suite leaves out, with the mutants that survive for it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Finding:
         return min((direction_of(mutant) for mutant in self.mutants), key=_RANKS.index)
 
 
-def findings(result: RunResult, ruleset: Ruleset, slices: Slices, without: frozenset[int]) -> list[Finding]:
+def findings(result: RunResult, ruleset: Ruleset, slices: Slices, without: frozenset[int]) -> list[CoverageGap]:
     """Return what a run found, the worst first.
 
     Args:
@@ -47,11 +47,11 @@ def findings(result: RunResult, ruleset: Ruleset, slices: Slices, without: froze
         without: the numbers of outcomes to pass over.
     """
     causes = _Causes(result, ruleset, slices)
-    by_cause: dict[str, Finding] = {}
+    by_cause: dict[str, CoverageGap] = {}
     for number, outcome in enumerate(result.outcomes):
         if outcome.state == "survived" and number not in without:
             cause, offset = causes.of(outcome)
-            by_cause.setdefault(cause, Finding(cause, offset)).mutants.append(outcome.mutant)
+            by_cause.setdefault(cause, CoverageGap(cause, offset)).mutants.append(outcome.mutant)
     for finding in by_cause.values():
         finding.mutants.sort(key=lambda mutant: _RANKS.index(direction_of(mutant)))
     return sorted(by_cause.values(), key=lambda finding: (_RANKS.index(finding.direction), finding.offset))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cases import Suite
-from .findings import Finding, findings
+from .findings import CoverageGap, findings
 from .parser import parse
 from .report import ids_of
 from .runner import SERVICE, Emulating, RunOptions, RunResult, run
@@ -26,7 +26,7 @@ class Investigation:
     """The outcomes of a run, and what they mean."""
 
     result: RunResult
-    findings: list[Finding]
+    findings: list[CoverageGap]
 
 
 def investigate(

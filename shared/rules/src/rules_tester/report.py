@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .findings import Finding
+from .findings import CoverageGap
 from .runner import RunResult, lines_of
 from .tokens import line_of
 
@@ -43,7 +43,7 @@ def load_allow_list(path: Path) -> dict[str, str]:
     return allowed
 
 
-def as_json(result: RunResult, allow_list: Mapping[str, str], found: Sequence[Finding] = ()) -> dict[str, Any]:
+def as_json(result: RunResult, allow_list: Mapping[str, str], found: Sequence[CoverageGap] = ()) -> dict[str, Any]:
     """Return the report. ``score`` is the percentage of killed mutants, without those on the allow-list.
 
     Rules in which nothing can be changed score 0, because nothing was tested.
@@ -99,7 +99,7 @@ def ids_of(result: RunResult) -> list[str]:
     return ids
 
 
-def _findings(result: RunResult, found: Sequence[Finding]) -> list[dict[str, Any]]:
+def _findings(result: RunResult, found: Sequence[CoverageGap]) -> list[dict[str, Any]]:
     id_of = {id(outcome.mutant): key for outcome, key in zip(result.outcomes, ids_of(result), strict=True)}
     return [
         {

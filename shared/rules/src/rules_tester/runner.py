@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from .batches import Batch, Trial, batches
+from .batches import MutantBatch, MutantTrial, batches
 from .cases import Case, Suite
 from .client import RestClient, UnexpectedAnswer
 from .mutants import Coverage, Mutant, direction_of, mutants
@@ -28,12 +28,12 @@ from .verdicts import KnownVerdict, VerdictStore, key_of
 __all__ = [
     "SERVICE",
     "Emulating",
+    "EmulatorProject",
     "MutantOutcome",
     "NotFirestore",
     "RunOptions",
     "RunResult",
     "SuiteFailed",
-    "Worker",
     "run",
 ]
 
@@ -140,7 +140,7 @@ class RunOptions:
     verdicts: VerdictStore | None = None
 
 
-class Worker:
+class EmulatorProject:
     """A project of the emulator with the suite's documents."""
 
     def __init__(self, emulator: Emulating, suite: Suite, unsigned: Callable[[str, Mapping[str, Any]], str]) -> None:
@@ -188,12 +188,12 @@ class Worker:
 class _Pool:
     """A pool with one worker for each thread."""
 
-    make: Callable[[], Worker]
+    make: Callable[[], EmulatorProject]
     local: threading.local = field(default_factory=threading.local)
-    workers: list[Worker] = field(default_factory=list)
+    workers: list[EmulatorProject] = field(default_factory=list)
 
-    def worker(self) -> Worker:
-        worker: Worker | None = getattr(self.local, "worker", None)
+    def worker(self) -> EmulatorProject:
+        worker: EmulatorProject | None = getattr(self.local, "worker", None)
         if worker is None:
             worker = self.local.worker = self.make()
             self.workers.append(worker)
@@ -231,7 +231,7 @@ def run(
     if not ruleset.services:
         raise NotFirestore([service.name for service in whole.services])
     slices = Slices(source, ruleset, suite.cases)
-    with closing(_Pool(lambda: Worker(emulator, suite, unsigned))) as pool:
+    with closing(_Pool(lambda: EmulatorProject(emulator, suite, unsigned))) as pool:
         with _threads(options.jobs) as threads:
             coverage, covering = _baseline(pool, threads, source, ruleset, suite, slices, step)
         all_mutants = mutants(source, ruleset, coverage)
@@ -279,7 +279,7 @@ class _Judge:
         """The cases of each mutant, of which a verdict names one."""
         self._documents = repr(sorted(suite.documents.items()))
 
-    def trials(self, all_mutants: Sequence[Mutant], covering: Mapping[Span, int]) -> list[Trial]:
+    def trials(self, all_mutants: Sequence[Mutant], covering: Mapping[Span, int]) -> list[MutantTrial]:
         """Return the mutants that have to be tried, and record the outcomes of the others."""
         trials = []
         for number, mutant in enumerate(all_mutants):
@@ -294,7 +294,7 @@ class _Judge:
                 impact = Impact(impact.units, impact.cases | cases, impact.calls)
             if cases:
                 self._asked[number] = _numbers(cases)
-                trials.append(Trial(number, mutant, cases, impact))
+                trials.append(MutantTrial(number, mutant, cases, impact))
             else:
                 self.outcomes[number] = MutantOutcome(mutant, "survived")
         return self._without_known(trials)
@@ -302,9 +302,9 @@ class _Judge:
     def _deciding(self, verdict: bool | None) -> int:
         return self._every if verdict is None else self._allowed if verdict else self._every & ~self._allowed
 
-    def screened(self, pool: _Pool, threads: ThreadPoolExecutor, trials: list[Trial]) -> list[Trial]:
+    def screened(self, pool: _Pool, threads: ThreadPoolExecutor, trials: list[MutantTrial]) -> list[MutantTrial]:
         """Take from mutants that only let more paths in the cases that even all of them together do not let in."""
-        chunks: list[list[Trial]] = [[]]
+        chunks: list[list[MutantTrial]] = [[]]
         size = 0
         for trial in trials:
             if trial.mutant.operator == "literal to wildcard":
@@ -320,7 +320,7 @@ class _Judge:
         }
         return [trial for trial in (changed.get(trial.number, trial) for trial in trials) if self._has_cases(trial)]
 
-    def _screen(self, pool: _Pool, trials: list[Trial]) -> list[Trial]:
+    def _screen(self, pool: _Pool, trials: list[MutantTrial]) -> list[MutantTrial]:
         cases = 0
         for trial in trials:
             cases |= trial.cases
@@ -338,14 +338,14 @@ class _Judge:
                 let_in |= 1 << number
         return [replace(trial, cases=trial.cases & let_in) for trial in trials]
 
-    def _has_cases(self, trial: Trial) -> bool:
+    def _has_cases(self, trial: MutantTrial) -> bool:
         if not trial.cases:
             tried = len(self._asked[trial.number])
             self._record(trial, -1, tried)
             self._keep({trial.number: (-1, tried)})
         return bool(trial.cases)
 
-    def _without_known(self, trials: list[Trial]) -> list[Trial]:
+    def _without_known(self, trials: list[MutantTrial]) -> list[MutantTrial]:
         if self._options.verdicts is None:
             return trials
         for trial in trials:
@@ -362,7 +362,7 @@ class _Judge:
                 self._record(trial, *verdict)
         return unknown
 
-    def batch(self, pool: _Pool, batch: Batch) -> int:
+    def batch(self, pool: _Pool, batch: MutantBatch) -> int:
         """Judge the mutants of a batch, and return their number."""
         if self._is_late():
             for trial in batch.trials:
@@ -378,7 +378,7 @@ class _Judge:
             self._keep({trial.number: self._try(worker, trial) for trial in batch.trials})
         return len(batch.trials)
 
-    def _alone(self, worker: Worker, trial: Trial) -> None:
+    def _alone(self, worker: EmulatorProject, trial: MutantTrial) -> None:
         """Judge a mutant of the whole file, so that what the compiler says has the file's lines."""
         try:
             worker.load(trial.mutant.apply(self._source))
@@ -388,7 +388,7 @@ class _Judge:
         else:
             self._try(worker, trial)
 
-    def _try(self, worker: Worker, trial: Trial) -> KnownVerdict | None:
+    def _try(self, worker: EmulatorProject, trial: MutantTrial) -> KnownVerdict | None:
         numbers = _numbers(trial.cases)
         # Of a change that opens, the cases that are denied are likelier to tell.
         likelier = direction_of(trial.mutant) == "narrows"
@@ -405,7 +405,7 @@ class _Judge:
         self._record(trial, killer, tried)
         return killer, tried
 
-    def _record(self, trial: Trial, killer: int, tried: int) -> None:
+    def _record(self, trial: MutantTrial, killer: int, tried: int) -> None:
         by = None if killer < 0 else self._suite.cases[self._asked[trial.number][killer]]
         self.outcomes[trial.number] = MutantOutcome(trial.mutant, "killed" if by else "survived", by, tried=tried)
 
@@ -483,7 +483,7 @@ def _numbers(cases: int) -> list[int]:
     return [number for number, bit in enumerate(reversed(f"{cases:b}")) if bit == "1"]
 
 
-def _holds(worker: Worker, case: Case) -> bool:
+def _holds(worker: EmulatorProject, case: Case) -> bool:
     # The emulator sometimes fails under load, so a missing verdict gets a second try.
     try:
         return worker.holds(case)

@@ -10,10 +10,10 @@ from typing import Any
 from .case_yaml import written
 from .cases import Case, Suite
 from .client import Operation, UnexpectedAnswer
-from .findings import Finding
+from .findings import CoverageGap
 from .mutants import Mutant, direction_of
 from .patterns import unquoted
-from .runner import Emulating, Worker
+from .runner import Emulating, EmulatorProject
 from .slices import Slices
 from .syntax import Allow, Expression, Function, PathSegment, Ruleset
 
@@ -34,7 +34,7 @@ def suggest(
     source: str,
     ruleset: Ruleset,
     suite: Suite,
-    found: Sequence[Finding],
+    found: Sequence[CoverageGap],
     unsigned: Callable[[str, Mapping[str, Any]], str],
     deadline: float | None = None,
     step: Callable[[str, int, int], None] = lambda *_: None,
@@ -52,7 +52,7 @@ def suggest(
         return
     slices = Slices(source, ruleset, every)
     everyone = Suite(suite.documents, tuple(every), suite.users)
-    before, after = (Worker(emulator, everyone, unsigned) for _ in range(2))
+    before, after = (EmulatorProject(emulator, everyone, unsigned) for _ in range(2))
     search = _Search(source, slices, every, before, after, deadline)
     offset = 0
     try:
@@ -70,11 +70,11 @@ class _Search:
     source: str
     slices: Slices
     cases: Sequence[Case]
-    before: Worker
-    after: Worker
+    before: EmulatorProject
+    after: EmulatorProject
     deadline: float | None
 
-    def of(self, finding: Finding, numbers: range) -> list[Case]:
+    def of(self, finding: CoverageGap, numbers: range) -> list[Case]:
         """Return cases by which the mutants of a finding differ from the rules, with what the rules say."""
         mask = sum(1 << number for number in numbers)
         if not mask:
@@ -117,7 +117,7 @@ class _Search:
         return self.deadline is not None and time.monotonic() > self.deadline
 
 
-def _decided(worker: Worker, case: Case) -> bool | None:
+def _decided(worker: EmulatorProject, case: Case) -> bool | None:
     """Return what the rules in force say, or None if the emulator says neither yes nor no."""
     try:
         return worker.holds(case)
@@ -144,7 +144,7 @@ class _Candidates:
             self._there |= {path: data for path, data in case.documents.items() if data is not None}
         self._users = dict(list(suite.users.items())[:_MOST_USERS])
 
-    def of(self, finding: Finding) -> list[Case]:
+    def of(self, finding: CoverageGap) -> list[Case]:
         """Return candidates for a finding, the suite's own requests first."""
         mutants = finding.mutants
         seen: dict[str, Case] = {}
