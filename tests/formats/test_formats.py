@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from firelaunch.rag.parse import ParseLimits, document_text
-from firelaunch.rag.parse.base import Unreadable, place
+from firelaunch.rag.parse.base import Draft, Unreadable, place
 from firelaunch.rag.parse.failures import MESSAGES
 from firelaunch.rag.parse.sniff import FORMATS, sniff
 
@@ -25,7 +25,8 @@ def parsed(sample: Sample) -> str:
     _, dot, extension = sample.name.rpartition(".")
     module, _, function = FORMATS[sniff(file, extension if dot else "", limits)].partition(":")
     parser: Callable[..., Any] = getattr(importlib.import_module(f"firelaunch.rag.parse.{module}"), function)
-    return document_text(place(parser(file, limits, lambda _: None)))
+    drafts = (item for item in parser(file, limits, lambda _: None) if isinstance(item, Draft))
+    return document_text(place(drafts))
 
 
 @pytest.mark.parametrize("sample", [each for each in SAMPLES if not each.problem], ids=lambda each: each.format)

@@ -13,11 +13,12 @@ from fakes.vector_search import VectorSearchServer
 from fakes.vertex_index import VertexIndexServer
 from firelaunch.rag.index.base import Index
 from firelaunch.rag.index.embedded import EmbeddedIndex
-from firelaunch.rag.parse import Block, ParseLimits, parse
+from firelaunch.rag.parse import Block, Omission, ParseLimits, parse
 from firelaunch.testing.emulator import Emulator
 from google.auth.credentials import AnonymousCredentials
 
 Read = Callable[..., list[Block]]
+Omitted = Callable[[str, bytes], list[Omission]]
 
 
 @pytest.fixture
@@ -31,6 +32,21 @@ def read(tmp_path: Path) -> Read:
             return list(parse(file, name, limits=limits))
 
     return read
+
+
+@pytest.fixture
+def omitted(tmp_path: Path) -> Omitted:
+    """Parse bytes under a file name, and return what was left out."""
+
+    def omitted(name: str, content: bytes) -> list[Omission]:
+        path = tmp_path / "document"
+        path.write_bytes(content)
+        omissions: list[Omission] = []
+        with path.open("rb") as file:
+            list(parse(file, name, omit=omissions.append))
+        return omissions
+
+    return omitted
 
 
 def word(*, body: bytes = b"") -> bytes:

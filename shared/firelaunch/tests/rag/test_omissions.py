@@ -5,30 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from fakes.jobs import embedded_site
-from firelaunch.rag.parse import Omission, parse
+from firelaunch.rag.parse import Omission
 from firelaunch.rag.parse.omissions import MESSAGES
 from firelaunch.testing.apps import sign_in
 from firelaunch.testing.documents import lines_of, pdf
 
 TEXT = lines_of("A page of text about walruses and their long teeth.")
 Omitted = Callable[[str, bytes], list[Omission]]
-
-
-@pytest.fixture
-def omitted(tmp_path: Path) -> Omitted:
-    """Parse bytes under a file name, and return what was left out."""
-
-    def omitted(name: str, content: bytes) -> list[Omission]:
-        path = tmp_path / "document"
-        path.write_bytes(content)
-        omissions: list[Omission] = []
-        with path.open("rb") as file:
-            list(parse(file, name, omit=omissions.append))
-        return omissions
-
-    return omitted
 
 
 def test_pages_that_are_pictures_in_a_pdf_with_text_are_counted(omitted: Omitted) -> None:

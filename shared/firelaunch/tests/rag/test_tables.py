@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from fakes.jobs import embedded_site
 from firelaunch.rag.chunk import Chunking, chunks
+from firelaunch.rag.parse import Block
 from firelaunch.rag.parse.base import Draft, place
 from firelaunch.rag.parse.tables import TABLE_TOKENS, pieces, table
 from firelaunch.rag.tokens import count_tokens
+from firelaunch.testing.apps import sign_in
 from hypothesis import given
 from hypothesis import strategies as st
 
+Read = Callable[..., list[Block]]
 HEADER = ["Customer", "Region", "Q1", "Q2"]
 BODY = [[f"Customer {n}", "North", str(n * 1013 % 9973), str(n * 1117 % 9973)] for n in range(100)]
 
@@ -124,3 +131,39 @@ def test_no_chunk_that_can_hold_a_block_cuts_it(size: int) -> None:
     for chunk in chunks(blocks, Chunking(size=size)):
         assert chunk.text.startswith("Customer | Region")
         assert chunk.end in {block.end for block in blocks}
+
+
+def test_a_long_table_of_markdown_repeats_its_header_and_a_short_one_is_its_source(read: Read) -> None:
+    rows = "\n".join(f"| SKU-{n} | {'' if n % 3 else n} | {n * 7} |" for n in range(60))
+    source = f"# Stock\n\n| SKU | Bin | Count |\n|---|---|---|\n{rows}\n\nAfter."
+    found = [chunk.text for chunk in chunks(read("a.md", source.encode()), Chunking())]
+    assert all("| SKU | Bin | Count |\n|---|---|---|\n" in text for text in found if "SKU-" in text)
+    assert sum(text.count("\n| SKU-") for text in found) == 60
+    short = "| a | b |\n|---|---|\n| 1 |  |"
+    assert [block.text for block in read("a.md", short.encode())] == [short]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_csv_file_may_have_a_title_above_its_table(read: Read, delimiter: str) -> None:
+    lines = [
+        "Sales, all regions" if delimiter == ";" else "Sales 2024",
+        "",
+        *(delimiter.join(row) for row in [HEADER, *BODY]),
+    ]
+    blocks = read("a.csv", "\n".join(lines).encode())
+    assert blocks[0].text == lines[0]
+    assert all(block.text.startswith("Customer | Region | Q1 | Q2\n") for block in blocks[1:])
+
+
+def test_a_question_about_one_cell_finds_its_row_with_the_names_of_the_columns(tmp_path: Path) -> None:
+    with embedded_site(tmp_path) as site:
+        ada = sign_in(site.app, "ada")
+        lines = ["Sales report 2024", "", *(",".join(row) for row in [HEADER, *BODY])]
+        ada.document(ada.upload("sales.csv", "\n".join(lines).encode()).get_json()["id"])
+        found = ada.post("/v1/search", {"query": "What was Q2 of Customer 57?"}).get_json()["passages"][0]
+        top, *rows = found["text"].split("\n")
+        row = next(cells(row) for row in rows if row.startswith("Customer 57 |"))
+        assert dict(zip(cells(top), row, strict=True)) == dict(zip(HEADER, BODY[57], strict=True))
+        query = f"start={found['start']}&end={found['end']}&chunk_id={found['chunk_id']}"
+        opened = ada.get(f"/v1/documents/{found['document_id']}/text?{query}").get_json()
+        assert opened["text"] == found["text"]

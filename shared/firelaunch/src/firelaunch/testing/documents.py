@@ -6,7 +6,7 @@ import textwrap
 import zlib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Line", "lines_of", "pdf"]
+__all__ = ["Line", "lines_of", "pdf", "pdf_of_objects"]
 
 Line = tuple[str, int]
 """A line's text and its size in points."""
@@ -28,8 +28,10 @@ def lines_of(text: str, width: int = 90) -> list[Line]:
     return lines
 
 
-def pdf(pages: Sequence[Iterable[Line] | None], *, protected: bool = False) -> bytes:
-    """Return a PDF in Helvetica, in Latin-1 only; a page that is None is a picture.
+def pdf(pages: Sequence[Iterable[Line] | bytes | None], *, protected: bool = False) -> bytes:
+    """Return a PDF in Helvetica, in Latin-1 only.
+
+    A page is its lines, or the operators that draw it in font ``/F1``; None is a page that is a picture.
 
     With ``protected`` readers ask for a password that nobody knows.
     """
@@ -40,7 +42,8 @@ def pdf(pages: Sequence[Iterable[Line] | None], *, protected: bool = False) -> b
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
     ]
     for number, lines in enumerate(pages):
-        content = zlib.compress(_PICTURE if lines is None else _content(lines))
+        drawn = _PICTURE if lines is None else lines if isinstance(lines, bytes) else _content(lines)
+        content = zlib.compress(drawn)
         objects += [
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >>"
             b" /Contents %d 0 R >>" % (5 + 2 * number),
@@ -52,6 +55,11 @@ def pdf(pages: Sequence[Iterable[Line] | None], *, protected: bool = False) -> b
         objects.append(b"<< /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O (%s) /U (%s) >>" % (key, key))
         trailer += b" /Encrypt %d 0 R /ID [(1234567890123456) (1234567890123456)]" % len(objects)
     return _file(objects, trailer)
+
+
+def pdf_of_objects(objects: Sequence[str]) -> bytes:
+    """Return a PDF of these objects, numbered from 1; the first is the catalog."""
+    return _file([body.encode("latin-1") for body in objects], b"/Root 1 0 R")
 
 
 def _content(lines: Iterable[Line]) -> bytes:

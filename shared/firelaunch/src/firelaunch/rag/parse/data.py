@@ -20,17 +20,25 @@ _BUFFER = 4 * 2**20
 """Bytes that the JSON parser gets at a time. It scans a long string again with each read, so reads are large."""
 
 _DELIMITERS = ",;\t|"
+_TITLE_LINES = 5
+_ROWS_BELOW_TITLES = 2
 
 
 def delimiter_of(sample: str) -> str | None:
-    """Return the delimiter that occurs equally often, and at least once, in each of the first lines, outside quotes."""
+    """Return the delimiter that occurs equally often, and at least once, in each of the first lines, outside quotes.
+
+    Up to ``_TITLE_LINES`` lines above those may be titles without it.
+    """
     lines = sample.splitlines()
     lines = [line for line in (lines[:-1] if len(lines) > 1 else lines)[:20] if line.strip()]
     best: tuple[int, str | None] = (0, None)
     for delimiter in _DELIMITERS:
-        counts = {len(row) - 1 for row in csv.reader(lines, delimiter=delimiter)} if lines else {0}
-        if len(counts) == 1 and (count := counts.pop()) > best[0]:
-            best = (count, delimiter)
+        counts = [len(row) - 1 for row in csv.reader(lines, delimiter=delimiter)] or [0]
+        titles = next((at for at, count in enumerate(counts) if count), 0)
+        if titles <= min(_TITLE_LINES, len(counts) - _ROWS_BELOW_TITLES * bool(titles)):
+            counts = counts[titles:]
+        if len(set(counts)) == 1 and counts[0] > best[0]:
+            best = (counts[0], delimiter)
     return best[1]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from typing import Any, BinaryIO
 from urllib.parse import unquote
 
@@ -34,7 +33,7 @@ def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]
     for number, chapter in enumerate(chapters, start=1):
         if chapter in package:
             source = html.with_end_tags(package.read(chapter))
-            for draft in html.parse(BytesIO(source), limits, lambda _: None):
+            for draft in html.drafts(source):
                 yield Draft(draft.text, draft.kind, number, draft.headings, draft.gap)
         progress(number / len(chapters))
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from email import message_from_binary_file, policy
 from email.message import EmailMessage
-from io import BytesIO
 from typing import Any, BinaryIO
 
 from . import html
@@ -28,13 +27,13 @@ _LITTLE = 0.5
 """A plain text below this share of the HTML's says only that there is HTML."""
 
 
-def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
     """Yield a mail's subject, its sender, receivers and date, its text, and the names of its attachments.
 
     Raises:
         Unreadable: the mail is encrypted, or nested too deeply.
     """
-    yield from _drafts(_message(file), limits)
+    yield from _drafts(_message(file))
     progress(1.0)
 
 
@@ -43,11 +42,13 @@ def files(file: BinaryIO, limits: ParseLimits, _progress: Callable[[float], None
     return drafts(_attachments(_message(file)), limits)
 
 
-def parse_outlook(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft | Omission]:
+def parse_outlook(
+    file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]
+) -> Iterator[Draft | Omission]:
     """Yield the blocks of a mail in Outlook's format, as :func:`parse` does."""
     from .outlook import message
 
-    yield from _drafts(message(file), limits)
+    yield from _drafts(message(file))
     progress(1.0)
 
 
@@ -67,7 +68,7 @@ def _message(file: BinaryIO) -> EmailMessage:
         raise Unreadable("too_deep") from error
 
 
-def _drafts(message: EmailMessage, limits: ParseLimits) -> Iterator[Draft | Omission]:
+def _drafts(message: EmailMessage) -> Iterator[Draft | Omission]:
     parts = list(_leaves(message))
     subject = " ".join(_header(message, "Subject").split())
     outline = Outline()
@@ -77,7 +78,7 @@ def _drafts(message: EmailMessage, limits: ParseLimits) -> Iterator[Draft | Omis
     yield Draft("\n".join(heads), "paragraph", None, outline.path)
     for part in parts:
         if _is_text(part):
-            for draft in _text_drafts(part, limits):
+            for draft in _text_drafts(part):
                 yield replace(draft, headings=(*outline.path, *draft.headings)[:12])
     names = [_name(part) for part in parts if _is_attachment(part)]
     if names:
@@ -85,10 +86,10 @@ def _drafts(message: EmailMessage, limits: ParseLimits) -> Iterator[Draft | Omis
         yield Draft("Attachments: " + ", ".join(names), "paragraph", None, outline.path)
 
 
-def _text_drafts(part: EmailMessage, limits: ParseLimits) -> Iterator[Draft]:
+def _text_drafts(part: EmailMessage) -> Iterator[Draft]:
     text = _text(part)
     if part.get_content_subtype() == "html":
-        return html.parse(BytesIO(text.encode("utf-8", "replace")), limits, lambda _: None)
+        return html.drafts(text.encode("utf-8", "replace"))
     found = list(paragraphs(iter([text.replace("\r\n", "\n")])))
     return iter([replace(draft, gap=draft.gap if at else None) for at, draft in enumerate(found)])
 

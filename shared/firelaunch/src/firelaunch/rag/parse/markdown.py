@@ -1,4 +1,4 @@
-"""Markdown: the source itself, cut at its blocks, so that spans point into the original file."""
+"""Markdown: the source itself, cut at its blocks; a long table repeats the names of its columns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from .base import Draft, Kind, Outline, ParseLimits
 from .encoding import open_text
+from .tables import markdown_blocks
 
 __all__ = ["WINDOW", "drafts", "parse"]
 
@@ -79,7 +80,11 @@ def _blocks(source: str, outline: Outline) -> Iterator[Draft]:
                 continue
             if span_kind is kind and heading:
                 outline.enter(*heading)
-            yield Draft("\n".join(lines[first:last]), span_kind, None, outline.path, first - written + bool(written))
+            gap = first - written + bool(written)
+            texts = markdown_blocks(lines[first:last]) if span_kind == "table" else ["\n".join(lines[first:last])]
+            for text in texts:
+                yield Draft(text, span_kind, None, outline.path, gap)
+                gap = 2
             written = last
 
 

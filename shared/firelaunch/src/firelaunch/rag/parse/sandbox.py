@@ -175,7 +175,7 @@ def _blocks(
     child: subprocess.Popen[bytes],
     limits: ParseLimits,
     progress: Callable[[float], None],
-    omit: Callable[[Omission], None],
+    omit: Callable[[Omission], None] = lambda _: None,
 ) -> Iterator[Block]:
     at = 0
     omitted: set[str] = set()

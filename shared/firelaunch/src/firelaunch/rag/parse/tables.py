@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from ..tokens import count_tokens
-from .base import Draft
+from .base import Draft, Kind
 
-__all__ = ["TABLE_CHARACTERS", "TABLE_TOKENS", "pieces", "table"]
+__all__ = ["TABLE_CHARACTERS", "TABLE_TOKENS", "header_of", "markdown_blocks", "pieces", "table"]
 
 TABLE_TOKENS = 150
 """The most tokens of a table's block: a chunk of the default size holds it, and a short heading above it."""
@@ -54,6 +54,7 @@ def table(
     page: int | None = None,
     headings: tuple[str, ...] = (),
     header_rows: int | None = None,
+    titles: Kind = "heading",
 ) -> Iterator[Draft]:
     """Yield a table's blocks: one line for each row, without empty rows; empty cells are kept.
 
@@ -63,6 +64,7 @@ def table(
     Args:
         rows: the cells' texts; read as a stream.
         header_rows: how many rows are the header, if the file says so; None to tell it from the first rows.
+        titles: "paragraph" where it is not sure that a single cell at the top is a title.
     """
     source = _Rows(rows)
     while source.peek(1):
@@ -71,13 +73,19 @@ def table(
         source.drop(head.rows)
         path = headings
         for at, title in enumerate(head.titles):
-            if at == 0 and len(title) <= _TITLE_CHARACTERS:
+            if at == 0 and titles == "heading" and len(title) <= _TITLE_CHARACTERS:
                 path = (*headings, title)
                 yield Draft(title, "heading", page, path)
             else:
                 yield Draft(title, "paragraph", page, path)
         for text in _blocks(head.header, source.region(head.header)):
             yield Draft(text, "table", page, path)
+
+
+def header_of(rows: Iterable[Iterable[str]]) -> Row:
+    """Return the names of the columns of a table as told from its first rows; an empty list if it has none."""
+    first = _Rows(rows).peek(_LOOKED_AT)
+    return _Head(first, None).header if first else []
 
 
 class _Rows:
@@ -136,7 +144,10 @@ class _Head:
             self.titles.append(" ".join(filter(None, first[self.rows])))
             self.rows += 1
         rest = first[self.rows :]
-        header_rows = _header_rows(rest) if header_rows is None else max(0, header_rows - self.rows)
+        if header_rows is None or 0 < header_rows <= self.rows:
+            header_rows = _header_rows(rest)
+        elif header_rows:
+            header_rows -= self.rows
         if header_rows and len(rest) > header_rows and not any(map(_is_long, rest[:header_rows])):
             self.header = _joined(rest[:header_rows])
             self.rows += header_rows
@@ -336,6 +347,25 @@ def pieces(text: str, tokens: int) -> Sequence[str]:
             part = ""
         part = f"{part} {sentence}" if part else sentence
     return [*parts, part]
+
+
+def markdown_blocks(lines: Sequence[str]) -> Iterator[str]:
+    """Yield a Markdown table in blocks of at most ``TABLE_TOKENS``, each with its header and the rule below it.
+
+    A row that is longer than that is a block of its own.
+    """
+    top, rows = lines[:2], lines[2:]
+    top_tokens = sum(map(count_tokens, top))
+    block: list[str] = []
+    tokens = top_tokens
+    for row in rows:
+        length = count_tokens(row)
+        if block and tokens + length > TABLE_TOKENS:
+            yield "\n".join([*top, *block])
+            block, tokens = [], top_tokens
+        block.append(row)
+        tokens += length
+    yield "\n".join([*top, *block])
 
 
 def _cut(text: str, most: int) -> Iterator[str]:

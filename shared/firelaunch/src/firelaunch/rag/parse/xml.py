@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from typing import Any, BinaryIO
 
 from lxml import etree
@@ -29,7 +28,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=]{60,}(?:\s+[A-Za-z0-9+/=]+)*")
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
-def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
+def parse(file: BinaryIO, _limits: ParseLimits, progress: Callable[[float], None]) -> Iterator[Draft]:
     """Yield the text of an XML file, which is held whole.
 
     Raises:
@@ -41,7 +40,7 @@ def parse(file: BinaryIO, limits: ParseLimits, progress: Callable[[float], None]
     if body is not None:
         yield from opendocument.parse_body(body, progress)
         return
-    yield from _joined(_Reader(limits, attributes=not str(root.tag).startswith(_SVG)).blocks(root, 0))
+    yield from _joined(_Reader(attributes=not str(root.tag).startswith(_SVG)).blocks(root, 0))
 
 
 def _root(file: BinaryIO) -> Any:
@@ -79,8 +78,7 @@ class _Reader:
         attributes: whether records show their attributes.
     """
 
-    def __init__(self, limits: ParseLimits, *, attributes: bool) -> None:
-        self._limits = limits
+    def __init__(self, *, attributes: bool) -> None:
         self._attributes = attributes
         self._outline = Outline()
 
@@ -106,7 +104,7 @@ class _Reader:
     def _text(self, element: Any) -> Iterator[Draft]:
         text = _inline(element)
         if len(_TAGS.findall(text)) > 1:  # a page in a feed
-            for draft in html.parse(BytesIO(text.encode("utf-8", "replace")), self._limits, lambda _: None):
+            for draft in html.drafts(text.encode("utf-8", "replace")):
                 yield Draft(draft.text, draft.kind, None, (*self._outline.path, *draft.headings)[:12])
             return
         lines = self._attribute_lines(element) if not text else []
