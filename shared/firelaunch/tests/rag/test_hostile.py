@@ -6,11 +6,13 @@ import io
 import os
 import random
 import resource
+import socket
 import subprocess
 import sys
 import textwrap
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from firelaunch.errors import DocumentUnreadable
 from firelaunch.rag.parse import Block, ParseLimits, document_text, parse, sandbox
 from firelaunch.rag.parse.base import MAX_BLOCK
 from firelaunch.rag.parse.failures import MESSAGES
+from firelaunch.rag.parse.parsing_processes import ParsingProcess
 from firelaunch.testing.documents import lines_of, pdf
 
 Read = Callable[..., list[Block]]
@@ -199,6 +202,8 @@ def test_memory_is_limited_in_the_child_and_does_not_grow_in_the_caller(tmp_path
         with open(sys.argv[1], "rb") as file:
             blocks = sum(1 for _ in parse(file, limits=ParseLimits(text_characters=10**9)))
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        from firelaunch.rag.parse import sandbox
+        sandbox._SERVER._forget()  # ends the server, so that its peak and its forks' are counted
         print(blocks, grown, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "a.txt")]
@@ -210,20 +215,28 @@ def test_memory_is_limited_in_the_child_and_does_not_grow_in_the_caller(tmp_path
     assert child * unit < 64 * 2**20
 
 
-def children() -> set[str]:
-    found = subprocess.Popen(["ps", "-o", "pid=", "--ppid", str(os.getpid())], stdout=subprocess.PIPE, text=True)
-    return set(found.communicate()[0].split()) - {str(found.pid)}
+def descendants() -> set[str]:
+    """The process that forks parsers, and the parsers."""
+    listed = subprocess.Popen(["ps", "-A", "-o", "pid=,ppid="], stdout=subprocess.PIPE, text=True)
+    pairs = [line.split() for line in listed.communicate()[0].splitlines()]
+    found, new = set[str](), {str(os.getpid())}
+    while new:
+        new = {process for process, parent in pairs if parent in new}
+        found |= new
+    return found - {str(listed.pid)}
 
 
 def test_leaving_early_ends_the_child(tmp_path: Path) -> None:
-    before = children()
     (tmp_path / "a").write_bytes(b"One.\n\n" * 1_000_000)
-    with (tmp_path / "a").open("rb") as file:
+    (tmp_path / "b").write_bytes(b"One.")
+    with (tmp_path / "a").open("rb") as file, (tmp_path / "b").open("rb") as short_file:
+        list(parse(short_file))
+        before = descendants()
         blocks = parse(file)
         next(blocks)
-        assert children() > before
+        assert descendants() > before
         blocks.close()  # type: ignore[attr-defined]
-    assert children() == before
+    assert descendants() == before
 
 
 def child_environ(code: str) -> str:
@@ -264,13 +277,19 @@ def test_limits_are_those_of_the_child_alone(read: Read) -> None:
     assert (resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_FSIZE)) == before
 
 
-def test_where_the_system_limits_no_memory_the_child_ends_itself_and_the_user_is_told_why(tmp_path: Path) -> None:
+def test_where_the_system_limits_no_memory_the_child_ends_itself_and_the_user_is_told_why() -> None:
     """What a Mac does, by the same thread."""
     code = (
         "import time; from firelaunch.rag.parse.child import watch_memory; watch_memory(200_000_000); "
         "held = [bytearray(b'x' * 1_000_000) for _ in range(400)]; time.sleep(60)"
     )
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    with child, pytest.raises(DocumentUnreadable) as caught:
-        list(sandbox._blocks(child, ParseLimits(), lambda _: None))
+    status = subprocess.run([sys.executable, "-c", code], check=False).returncode
+    ours, theirs = socket.socketpair()
+    output, their_output = os.pipe()
+    os.close(their_output)
+    theirs.send(str(status).encode())
+    process = ParsingProcess(output, ours)
+    theirs.close()
+    with closing(process), pytest.raises(DocumentUnreadable) as caught:
+        list(sandbox._blocks(process, ParseLimits(), lambda _: None, lambda _: None))
     assert caught.value.problem == "too_much_memory"

@@ -1,4 +1,4 @@
-"""The process in which one file is parsed: ``python -m firelaunch.rag.parse.child FORMAT EXTENSION LIMITS < file``.
+"""The process in which one file is parsed, which :mod:`.fork_server` has forked.
 
 Before it reads a byte, it limits its own resources: memory, processor time, writing files, starting processes. It
 answers on standard output with a JSON list on each line: ``["progress", fraction]``, ``["block", text, kind, start,
@@ -135,7 +135,3 @@ def _send(*message: Any) -> None:
     sys.stdout.write(json.dumps(message, ensure_ascii=False) + "\n")
     if message[0] != "block":  # blocks stay in the buffer, so that many small ones are written at once
         sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], ParseLimits(**json.loads(sys.argv[3])))

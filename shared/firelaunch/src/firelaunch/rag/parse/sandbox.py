@@ -1,7 +1,8 @@
 """Parse in a process of its own, so that a hostile file can take nothing with it.
 
-The child inherits no environment, no open file but the document, and none of this process's memory. It limits its own
-resources (:mod:`.child`), and is killed when its time is up. Its output is checked like any other input.
+The child is forked, for this one file, by a server that has imported the parsers and seen no file
+(:mod:`.fork_server`). It inherits no environment, no open file but the document, and none of this process's memory. It
+limits its own resources (:mod:`.child`), and is killed when its time is up. Its output is checked like any other input.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ import re
 import select
 import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain, groupby
 from tempfile import TemporaryFile
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from ...errors import DocumentUnreadable
 from .base import KINDS, MAX_BLOCK, MAX_DEPTH, MAX_HEADING, MEMORY_STATUS, Block, ParseLimits
@@ -27,9 +26,11 @@ from .extracts import content_of
 from .failures import MESSAGES, failure
 from .omissions import MESSAGES as OMISSIONS
 from .omissions import Omission
+from .parsing_processes import ForkServer, ParsingProcess
 
 __all__ = ["extracts", "links", "parse", "pdf_size", "pictures"]
 
+_SERVER = ForkServer()
 _MAX_LINE = 512 * 1024
 _MAX_COUNT = 10**9
 _READ = 64 * 1024
@@ -155,24 +156,15 @@ def _run(
         raise failure("empty", limits)
     if status.st_size > limits.file_bytes:
         raise failure("too_large", limits, f"{status.st_size} bytes")
-    command = [sys.executable, "-I", "-B", "-X", "utf8", "-m", f"{__package__}.child"]
-    child = subprocess.Popen(  # noqa: S603 - our own module, and no shell
-        [*command, format_name, extension, json.dumps(asdict(limits))],
-        stdin=file,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={},
-        close_fds=True,
-    )
-    with child:  # closes the pipe and waits for the process
-        try:
-            yield from _blocks(child, limits, progress or (lambda _: None), omit or (lambda _: None))
-        finally:
-            child.kill()
+    process = _SERVER.start(format_name, extension, limits, file)
+    try:
+        yield from _blocks(process, limits, progress or (lambda _: None), omit or (lambda _: None))
+    finally:
+        process.close()
 
 
 def _blocks(
-    child: subprocess.Popen[bytes],
+    process: ParsingProcess,
     limits: ParseLimits,
     progress: Callable[[float], None],
     omit: Callable[[Omission], None] = lambda _: None,
@@ -180,7 +172,7 @@ def _blocks(
     at = 0
     omitted: set[str] = set()
     progress_so_far = 0.0
-    for line in _lines(child, limits):
+    for line in _lines(process.output, limits):
         match _message(line):
             case ["progress", float() | int() as fraction] if progress_so_far <= fraction <= 1:
                 progress_so_far = float(fraction)
@@ -201,7 +193,7 @@ def _blocks(
                 return
             case _:
                 pass
-    code = child.wait()
+    code = process.wait()
     if code in {-signal.SIGXCPU, -signal.SIGKILL}:
         raise failure("too_slow", limits, "processor time")
     if code == MEMORY_STATUS:
@@ -211,9 +203,8 @@ def _blocks(
     raise failure("crashed", limits, f"signal {-code}")
 
 
-def _lines(child: subprocess.Popen[bytes], limits: ParseLimits) -> Iterator[bytes]:
+def _lines(pipe: int, limits: ParseLimits) -> Iterator[bytes]:
     """Yield the child's lines. Only the time spent waiting for them counts toward its limit."""
-    pipe = cast("IO[bytes]", child.stdout).fileno()
     poll = select.poll()
     poll.register(pipe, select.POLLIN | select.POLLHUP)
     seconds_left = limits.wall_seconds
