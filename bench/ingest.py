@@ -1,6 +1,7 @@
 """What it costs to read and cut documents, without an embedder: chunks per second of one core, and how cost grows.
 
-All processor time counts, that of the processes that parse too. The documents are made up, each of about 12 pages.
+All processor time counts, that of the processes that parse too. The documents are made up, each of about 12 pages. Then
+:mod:`bench.ingest_served` looks at an app that takes in small files.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from firelaunch.rag.chunk import Chunking, chunks
 from firelaunch.rag.parse import ParseLimits, parse
 from firelaunch.testing.documents import lines_of, pdf
 
+from bench import ingest_served
 from bench.report import Report, progress, size
 
 FEW, TIMES = size((5, 10), (1, 2))
@@ -45,6 +47,7 @@ def main() -> None:
     few, many = (sum(costs[f"{name} {count}"][0] for name in FORMATS) for count in (FEW, FEW * TIMES))
     report.ratio(f"time_{TIMES}x", many / few)
     report.ratio(f"time_{TIMES}x_longer", length[1] / length[0])
+    ingest_served.measure(report)
     report.write()
 
 

@@ -142,17 +142,21 @@ class Lease:
         self._lock = threading.RLock()
         self._ended = False
         self._progress: dict[str, Any] | None = None
-        self._progress_written = float("-inf")
+        self._progress_written = monotonic()  # a job of less than a second writes its progress with its end
 
-    def commit(self, writes: Sequence[Write], checkpoint: Any = None) -> None:
+    def commit(self, writes: Sequence[Write], checkpoint: Any = None) -> datetime:
         """Apply all ``writes`` once, together with the ``checkpoint`` (JSON values), if the job is still held.
 
         The next attempt reads the checkpoint, and so knows that these writes are done.
+
+        Returns:
+            the time of the commit.
         """
         changes = {} if checkpoint is None else {"checkpoint": _json(checkpoint, "checkpoint")}
-        self._write({**changes, **self._renewal()}, writes)
+        at = self._write({**changes, **self._renewal()}, writes)
         if checkpoint is not None:
             self.checkpoint = checkpoint
+        return at
 
     def renew(self) -> None:
         """Extend the lease by its full time from now."""
@@ -210,7 +214,7 @@ class Lease:
     def _latest_progress(self) -> dict[str, Any]:
         return {} if self._progress is None else {"progress": self._progress}
 
-    def _write(self, changes: Mapping[str, Any], writes: Sequence[Write] = (), *, last: bool = False) -> None:
+    def _write(self, changes: Mapping[str, Any], writes: Sequence[Write] = (), *, last: bool = False) -> datetime:
         # A commit's acknowledgement may be lost. The stamp in the document then shows that the commit succeeded.
         stamp = secrets.token_hex(8)
         with self._lock:
@@ -221,11 +225,11 @@ class Lease:
                 try:
                     self._updated_at = self._jobs.store.commit([own, *writes])
                     self._ended = last
-                    return
+                    return self._updated_at
                 except _CONDITION_ERRORS as error:
                     if self._was_committed(stamp, error):
                         self._ended = last
-                        return
+                        return self._updated_at
                 except Fenced:
                     raise
                 except StoreError:

@@ -136,7 +136,8 @@ def build(
                 scope, version.id, missing if embed is None else _with_vectors(missing, embed, existing), fence
             )
             yield Built(len(ids), window[-1].end)
-        index.delete(scope, document, version=version.id, ids=existing.places.keys() - set(ids), fence=fence)
+        if stale := existing.places.keys() - set(ids):
+            index.delete(scope, document, version=version.id, ids=stale, fence=fence)
         if fence is not None:
             # The process that raised the fence may have emptied the index before the last window arrived there.
             fence.check()

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -131,12 +132,15 @@ class JobRun:
         if self.seconds_left < 0:
             raise TimedOut
 
-    def commit(self, *writes: Write, checkpoint: Any = None, settles: Sequence[Reservation] = ()) -> None:
+    def commit(self, *writes: Write, checkpoint: Any = None, settles: Sequence[Reservation] = ()) -> datetime:
         """Apply ``writes`` and store ``checkpoint`` in one commit, if the worker still holds the job.
 
         Args:
             settles: reservations of the job's user, which the commit turns into their cost and the records of their
                 calls.
+
+        Returns:
+            the time of the commit: the ``update_time`` of what was written.
 
         Raises:
             LeaseLost: another worker has the job. Nothing was written.
@@ -145,9 +149,10 @@ class JobRun:
         own = self.services.store.check(writes)
         for reservation in settles:
             own += CallLog.checked(self.scope, reservation.settlement())
-        self._lease.commit(own, checkpoint)
+        at = self._lease.commit(own, checkpoint)
         for reservation in settles:
             reservation.send_reports()
+        return at
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0

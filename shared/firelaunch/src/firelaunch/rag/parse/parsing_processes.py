@@ -89,7 +89,7 @@ class ForkServer:
         with theirs:
             process = subprocess.Popen(  # noqa: S603 - our own module, and no shell
                 [sys.executable, "-I", "-B", "-X", "utf8", "-m", f"{__package__}.fork_server"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env={},

@@ -42,6 +42,7 @@ from ...rag.web.crawl import CrawlLimits, WebPage, crawl
 from ...records.collection import Collection
 from ...scope import is_record_text
 from ...store.base import Document, Update
+from ...store.changes import apply_update
 from ...store.fence import Fence
 from .. import Cancelled, JobDone, JobRun, Postponed
 from .picture_text import read_pictures, with_pages
@@ -115,6 +116,7 @@ class _Work:
     documents: Documents
     document: str
     collections: Sequence[Collection[Any]] = ()
+    _latest: Document | None = None
     _progress_at: float = field(default=float("-inf"))
     _bills: list[Reservation] = field(default_factory=list)
     _spent: int = 0
@@ -155,21 +157,27 @@ class _Work:
         record = self.run.services.store.get(self.run.scope.document(self.document))
         if record is None or record.data.get("job") != self.run.id or record.data.get("status") == "deleting":
             raise _Gone
+        self._latest = record
         return record
 
     def _write(self, **changes: Any) -> Document:
-        """Change the record if it still belongs to this job, and settle the embedding calls since the last change."""
+        """Change the record if it still belongs to this job, and settle the embedding calls since the last change.
+
+        The record is read again only if somebody else has changed it since this job last read or wrote it.
+        """
         while True:
-            record = self._record()
-            now = self.run.services.clock()
-            own = Update(record.path, {**changes, "updated_at": now}, if_updated_at=record.update_time)
+            record = self._latest or self._record()
+            fields = {**changes, "updated_at": self.run.services.clock()}
+            own = Update(record.path, fields, if_updated_at=record.update_time)
             try:
-                self.run.commit(own, settles=self._bills)
+                at = self.run.commit(own, settles=self._bills)
             except (PreconditionFailed, NotFound):
+                self._latest = None
                 continue
             self._bills.clear()
             self._progress_at = time.monotonic()
-            return self._record()
+            self._latest = replace(record, data=apply_update(dict(record.data), fields, at), update_time=at)
+            return self._latest
 
     def _progress(self, fraction: float) -> None:
         self.run.check()
@@ -232,7 +240,8 @@ class _Work:
             files.put(f"{record.path}/{digest}.text", text, fence)
             omissions = self._with_attachments(file, omissions)
         warnings = [{"code": omission.code, "message": omission.message} for omission in omissions]
-        return self._write(text=digest, characters=characters, warnings=warnings, progress=_PARSING)
+        facts = {"text": digest, "characters": characters, "warnings": warnings}
+        return self._write(**facts, progress=_PARSING, status="embedding")
 
     def _read_text(
         self, file: IO[bytes], record: Document, text: IO[bytes], omissions: list[Omission], fence: Fence
@@ -357,12 +366,16 @@ class _Work:
             missing = [version for version in state.written if not is_complete(record, version)]
             if not missing and record.data["status"] == "ready":
                 return chunks
+            built: dict[str, Any] = {}
             for version in missing:
+                if built:
+                    record = self._write(**built)
                 count, mark = self._build(record, version)
                 chunks = count if version == state.current else chunks
-                record = self._write(**{f"indexed.{version.id}": mark, "cost_micro_usd": self._spent})
+                built = {f"indexed.{version.id}": mark, "cost_micro_usd": self._spent}
             self._remove_stale(record)
-            record = self._write(status="ready", progress=1.0, error=None, chunks=chunks, shown=None, stale=[])
+            ready = {"status": "ready", "progress": 1.0, "error": None, "chunks": chunks, "shown": None, "stale": []}
+            record = self._write(**built, **ready)
             if any(not is_complete(record, version) for version in missing):
                 return chunks  # its model is not set up here; the next upload makes the vectors
 
@@ -377,8 +390,10 @@ class _Work:
         engine = self.documents.engine(version)
         characters = max(1, int(record.data["characters"]))
         embed = None if engine.embedder is None else (lambda texts: self._embed(engine, texts))
-        donors = self.documents.same_content(scope, self.document, digest)
-        fence = self.documents.fence(self._write(status="embedding"))
+        donors = () if embed is None else self.documents.same_content(scope, self.document, digest)
+        if record.data["status"] != "embedding":
+            record = self._write(status="embedding")
+        fence = self.documents.fence(record)
         generation = record.data.get(GENERATION, "")
         count = 0
         with self.documents.files(scope).open(f"{record.path}/{digest}.text") as text:
