@@ -8,12 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from firelaunch.errors import IndexFailed
+from firelaunch.rag.index import shard
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.vectors import Matrix, unit
@@ -27,6 +29,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
+from firelaunch.rag.index import shard
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.scope import Scope
@@ -225,7 +228,7 @@ def test_removed_and_filtered_rows_are_never_found_and_the_rest_is(many: Any, re
     there = rng.random(len(many)) > removed
     rows = np.flatnonzero(there) + 1
     before = matrix_of(many)
-    matrix = before.keep(rows)
+    matrix = before.without((np.flatnonzero(~there) + 1).tolist())
     query = many[0] + many[1]
     assert recall(matrix.nearest(query, 10), exact(many, query, 10, there)) >= 0.9
     assert {row for row, _ in matrix.nearest(query, 500)} <= set(rows.tolist())
@@ -235,6 +238,41 @@ def test_removed_and_filtered_rows_are_never_found_and_the_rest_is(many: Any, re
     assert more.nearest(query, 1)[0][0] == 20_001
     assert matrix.nearest(query, 1)[0][0] != 20_001, "an older matrix does not see what was added after it"
     assert len(before.nearest(query, 1_000)) == 1_000
+
+
+@pytest.mark.parametrize("kept", [1_000, 3], ids=["few removals", "more than are kept"])
+def test_what_another_process_removed_is_not_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Two indexes of one folder know of each other what two processes do."""
+    monkeypatch.setattr(shard, "_REMOVALS_KEPT", kept)
+    searching, removing = EmbeddedIndex(tmp_path), EmbeddedIndex(tmp_path)
+    vectors = np.random.default_rng(3).standard_normal((40, D), dtype=np.float32)
+    removing.upsert(ADA, "v1", entries(vectors))
+
+    def found() -> set[str]:
+        return {hit.entry.id for hit in searching.nearest(ADA, "v1", vectors[0], 100)}
+
+    assert len(found()) == 40
+    for number in range(0, 20, 2):
+        removing.delete(ADA, "d0", version="v1", ids=[f"e{number}"])
+    removing.upsert(ADA, "v1", entries(vectors[:1], first=5))
+    assert found() == {f"e{number}" for number in range(40)} - {f"e{number}" for number in range(0, 20, 2)}
+    searching.close()
+    removing.close()
+
+
+def test_a_file_of_before_removals_were_logged_logs_them_from_now_on(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path)
+    vectors = np.random.default_rng(3).standard_normal((4, D), dtype=np.float32)
+    index.upsert(ADA, "v1", entries(vectors))
+    index.close()
+    (path,) = tmp_path.rglob("*.sqlite3")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TRIGGER log_removal; DROP TABLE removals;")
+    index = EmbeddedIndex(tmp_path)
+    assert len(index.nearest(ADA, "v1", vectors[0], 10)) == 4
+    index.delete(ADA, "d1", version="v1", ids=["e1"])
+    assert {hit.entry.id for hit in index.nearest(ADA, "v1", vectors[0], 10)} == {"e0", "e2", "e3"}
+    index.close()
 
 
 def test_numpy_and_the_stemmer_wait_until_an_index_is_used(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,15 @@ CREATE VIRTUAL TABLE terms USING fts5 (
 # Tables that older files lack, and views of FTS5's own, which belong to a connection.
 _MORE = """
 CREATE TABLE IF NOT EXISTS languages (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS removals (number INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
+CREATE TRIGGER IF NOT EXISTS log_removal AFTER DELETE ON entries BEGIN
+    INSERT INTO removals (row) VALUES (old.row); END;
 CREATE VIRTUAL TABLE temp.counts USING fts5vocab (main, terms, row);
 CREATE VIRTUAL TABLE temp.places USING fts5vocab (main, terms, instance)
 """
+_REMOVALS_KEPT = 10_000
+"""Rows whose removal other processes can still read; one that is further behind reads all vectors again."""
+
 _COLUMNS = "e.id, e.document, e.text, e.tags, e.place"
 
 
@@ -67,7 +73,7 @@ class Shard:
         self._closed = False
         self._writing = threading.Lock()
         self._loading = threading.Lock()
-        self._matrix: tuple[int, Matrix] | None = None
+        self._matrix: _Loaded | None = None
         self._file: tuple[int, int] | None = None
 
     @property
@@ -78,8 +84,8 @@ class Shard:
     @property
     def memory(self) -> int:
         """Bytes of the vectors in memory."""
-        matrix = self._matrix
-        return matrix[1].nbytes if matrix else 0
+        loaded = self._matrix
+        return loaded.matrix.nbytes if loaded else 0
 
     def forget(self) -> None:
         """Free the vectors in memory; the next search reads them again."""
@@ -194,22 +200,21 @@ class Shard:
 
         Changes by other writers since the last time are read first.
         """
-        cached = self._matrix
+        loaded = self._matrix
         generation, dimensions = _state(connection)
-        if cached is not None and cached[0] == generation:
-            return cached[1]
+        if loaded is not None and loaded.generation == generation:
+            return loaded.matrix
         if dimensions is None:
             return None
         with self._loading:
             # Another thread may have loaded a newer state than this transaction sees, so begin a new transaction.
             connection.execute("ROLLBACK")
             connection.execute("BEGIN")
-            cached = self._matrix
+            loaded = self._matrix
             generation, dimensions = _state(connection)
-            if cached is None or cached[0] != generation:
-                cached = (generation, _refresh(connection, cached[1] if cached else None, dimensions))
-                self._matrix = cached
-            return cached[1]
+            if loaded is None or loaded.generation != generation:
+                loaded = self._matrix = _refresh(connection, loaded, generation, dimensions)
+            return loaded.matrix
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection | None]:
@@ -366,22 +371,35 @@ def _delete(connection: sqlite3.Connection, rows: str, *values: str) -> None:
     rows_to_delete = [row[0] for row in connection.execute(rows, values)]
     for table, key in (("terms", "rowid"), ("vectors", "row"), ("entries", "row")):
         connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((row,) for row in rows_to_delete))  # noqa: S608
+    if rows_to_delete:
+        kept = "SELECT max(number) - ? FROM removals"
+        connection.execute(f"DELETE FROM removals WHERE number <= ({kept})", (_REMOVALS_KEPT,))  # noqa: S608
 
 
-def _refresh(connection: sqlite3.Connection, matrix: Matrix | None, dimensions: int) -> Matrix:
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """The vectors of one state of the file. ``removals``: the number of the last removal that they know."""
 
+    generation: int
+    removals: int
+    matrix: Matrix
+
+
+def _refresh(connection: sqlite3.Connection, loaded: _Loaded | None, generation: int, dimensions: int) -> _Loaded:
+    """Return the vectors as of the connection's transaction; only what changed since ``loaded`` is read."""
     from .vectors import Matrix
 
-    if matrix is None:
+    oldest, newest = connection.execute("SELECT min(number), max(number) FROM removals").fetchone()
+    last = newest or 0
+    if loaded is None or loaded.removals + 1 < (oldest or 0):
         matrix = Matrix(dimensions)
     else:
-        remaining = connection.execute("SELECT row FROM entries").fetchall()
-        matrix = matrix.keep(np.fromiter((row[0] for row in remaining), np.int64, len(remaining)))
+        removed = connection.execute("SELECT row FROM removals WHERE number > ?", (loaded.removals,)).fetchall()
+        matrix = loaded.matrix.without([row[0] for row in removed])
     added = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (matrix.last,))
     while rows := added.fetchmany(_ROWS_AT_A_TIME):
         matrix = matrix.add([row for row, _ in rows], (vector for _, vector in rows))
-    return matrix
+    return _Loaded(generation, last, matrix)
 
 
 def _condition(where: Where) -> tuple[str, list[str]]:

@@ -80,13 +80,16 @@ class Matrix:
         """The highest row that was ever added."""
         return int(self._block.rows[self.count - 1]) if self._block is not None and self.count else 0
 
-    def keep(self, rows: npt.NDArray[np.int64]) -> Matrix:
-        """Return a matrix of only these rows. If more than a quarter of its rows are removed, their memory is freed."""
-        if self._block is None:
+    def without(self, rows: Sequence[int]) -> Matrix:
+        """Return a matrix without these rows. If more than a quarter of its rows are removed, their memory is freed."""
+        if self._block is None or not rows or not self.count:
             return self
-        alive = np.isin(self._block.rows[: self.count], rows)
+        held = self._block.rows[: self.count]
+        places = np.searchsorted(held, rows).clip(max=self.count - 1)
+        alive = np.ones(self.count, np.bool_) if self.alive is None else self.alive.copy()
+        alive[places[held[places] == rows]] = False
         if alive.sum() < 0.75 * self.count:
-            return self._new_matrix(self._block.rows[: self.count][alive], self._block.floats[: self.count][alive])
+            return self._new_matrix(held[alive], self._block.floats[: self.count][alive])
         return Matrix(self.dimensions, self.count, None if alive.all() else alive, self._block)
 
     def add(self, rows: Sequence[int], vectors: Iterable[bytes]) -> Matrix:
