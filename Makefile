@@ -80,7 +80,7 @@ chaos-budget: setup ## Kill processes while 1,000 guests use up a ceiling, again
 chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs and schedules to do: build/chaos-jobs.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_jobs
 
-chaos-rag: setup ## Kill processes at random while they index and re-embed documents: build/chaos-rag.json
+chaos-rag: setup ## Kill, delete and cancel in each phase of indexing and re-embedding: build/chaos-rag.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_rag
 
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json

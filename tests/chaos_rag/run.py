@@ -1,6 +1,7 @@
 """Puts documents up, kills who indexes them, then changes the chunker, kills who re-embeds, and counts every chunk.
 
-Meanwhile documents are deleted, by processes that are killed as well, and cancelled; of none may a passage be found.
+Meanwhile other documents are deleted, or their jobs cancelled, in each phase of the work: while they are uploaded,
+parsed, embedded, indexed and re-embedded. Of none of them may a passage be found.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from firelaunch.documents.catalog import DocumentSource, is_complete
-from firelaunch.errors import Conflict, NotFound
+from firelaunch.errors import Conflict, NotFound, PreconditionFailed
 from firelaunch.rag.chunk import chunks
 from firelaunch.rag.stored_text import read_blocks
 from firelaunch.rag.versions import Version
@@ -30,9 +32,16 @@ from firelaunch.settings.app import Settings
 from firelaunch.store.base import Document, Query
 from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
+from firelaunch.testing.emulator import Emulator
 from support import PYTHON, ROOT, clean_environ
 
-__all__ = ["Report", "run"]
+__all__ = ["PHASES", "Report", "run"]
+
+PHASES = ("upload", "parsing", "embedding", "indexing")
+"""The phases of a document's first job; re-embedding is a part of its own."""
+
+_PHASE_SECONDS = 5.0
+_ACTS = ("delete", "cancel")
 
 _SCOPES = [Scope("demo", "ada"), Scope("demo", "ben"), Scope("demo")]
 _WORKERS = 2
@@ -57,7 +66,7 @@ workers = 2
 _SECOND = _FIRST.replace("chunk_tokens = 120", "chunk_tokens = 70")
 _STUCK_SECONDS = 120.0
 _DOOMED = 900_000
-"""Numbers of documents that are deleted while they are indexed."""
+"""Numbers of documents that are deleted or cancelled in a phase. They are long, so that each phase takes a while."""
 
 
 Say = Callable[[str], object]
@@ -69,8 +78,9 @@ class Report:
 
     ``lost`` chunks are not in an index version that should have them; ``doubled`` are there more than once, or do not
     belong there: of content that was replaced, of documents that were deleted.
-    ``deleted`` documents went in the middle of the work, and ``found_after_delete`` passages of them were found by a
-    search right after the deletion, or at the end.
+    ``deleted`` documents went in the middle of the work, and of ``cancelled`` ones the job ended there; ``acts`` has
+    the numbers of both by phase. ``found_after_delete`` passages of them were found by a search right after the
+    deletion, or at the end.
     """
 
     documents: int
@@ -80,8 +90,10 @@ class Report:
     lost: int = 0
     doubled: int = 0
     deleted: int = 0
+    cancelled: int = 0
     found_after_delete: int = 0
     seconds: float = 0.0
+    acts: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
 
     @property
@@ -142,12 +154,30 @@ class _Herd:
             process.wait()
 
 
-def run(folder: Path, documents: int, kills: int, say: Say = lambda _: None) -> Report:
-    """Half of the kills come while documents are indexed, half while they are re-embedded."""
+def run(
+    folder: Path,
+    documents: int,
+    kills: int,
+    say: Say = lambda _: None,
+    *,
+    doomed: int,
+    emulator: tuple[Emulator, str] | None = None,
+) -> Report:
+    """Half of the kills come while documents are indexed, half while they are re-embedded.
+
+    Args:
+        doomed: the documents to delete or cancel in a phase of their first job, each phase in turn.
+        emulator: the Firestore emulator to store and index on, and a project there; None for embedded mode.
+    """
     report, began = Report(documents), time.monotonic()
-    with _SlowServer() as server:
-        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url}
-        path = write_app(folder, _FIRST)
+    first, second, mode = _FIRST, _SECOND, {}
+    if emulator is not None:
+        mode = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": emulator[0].host}
+        cloud = f'\n[cloud]\nproject = "{emulator[1]}"\n'
+        first, second = first + cloud, second + cloud
+    with _SlowServer() as server, _environment(mode):
+        environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url, **mode}
+        path = write_app(folder, first)
         services = build(Settings.load(path, environ))
         names = [f"CHAOS-{n}" for n in range(_WORKERS)]
         own = clean_environ(CHAOS=str(path), PYTHONPATH=str(ROOT / "tests"), **environ)
@@ -157,23 +187,35 @@ def run(folder: Path, documents: int, kills: int, say: Say = lambda _: None) -> 
             folder / "workers.log",
         )
         try:
-            _indexed(services, documents, kills // 2, workers, report, say)
-            write_app(folder, _SECOND)
+            _indexed(services, documents, kills // 2, doomed, workers, report, say)
+            write_app(folder, second)
             services.store.close()
             services = build(Settings.load(path, environ))
             _reembedded(services, folder, own, kills - kills // 2, workers, report, say)
         finally:
             workers.end()
-        _count(services, report)
+        _count(services, report, doomed)
         services.store.close()
     report.seconds = round(time.monotonic() - began, 1)
     return report
 
 
+@contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    """Google's client looks for the emulator's host in this process's environment alone."""
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def _text(number: int, edition: int = 0) -> bytes:
     dice = random.Random(number * 1000 + edition)  # noqa: S311 - the same text each time
     words = [f"word{n}" for n in range(300)]
-    sections = range(dice.randrange(2, 12))
+    sections = range(dice.randrange(60, 90) if number >= _DOOMED else dice.randrange(2, 12))
     parts = [f"# Part {n} of {number}\n\n" + " ".join(dice.choices(words, k=150)) + "." for n in sections]
     # A paragraph that comes again is a chunk of its own each time.
     return "\n\n".join([*parts, parts[0], parts[0]]).encode()
@@ -185,31 +227,82 @@ def _put(services: Services, number: int, edition: int = 0) -> None:
         services.documents.add(scope, DocumentSource("file", f"{number}.md"), io.BytesIO(_text(number, edition)))
 
 
-def _indexed(services: Services, documents: int, kills: int, workers: _Herd, report: Report, say: Say) -> None:
+def _indexed(
+    services: Services, documents: int, kills: int, doomed: int, workers: _Herd, report: Report, say: Say
+) -> None:
+    """Beside the documents that stay, others go in each phase of their work."""
+    goal = report.killed + kills
+
+    def doom() -> None:
+        for number in range(doomed):
+            # In each phase one after the other, and the other way round the next time.
+            phase, act = PHASES[number % len(PHASES)], _ACTS[(number + number // len(PHASES)) % len(_ACTS)]
+            _doom(services, _DOOMED + number, phase, act, report)
+
+    dooming = threading.Thread(target=doom)
+    dooming.start()
     for number in range(documents):
         _put(services, number)
-    goal = report.killed + kills
-    doomed = iter(range(max(2, documents // 5)))
 
     def over() -> bool:
-        """Meanwhile documents go whose work has just begun, and some of them come again."""
-        number = next(doomed, None)
-        if number is not None:
-            _put(services, _DOOMED + number)
-            time.sleep(random.uniform(0, 0.6))  # noqa: S311 - a test's dice
-            _delete(services, _DOOMED + number, report)
-        return number is None and _all_ready(services) and report.killed >= goal
+        return not dooming.is_alive() and report.killed >= goal and _all_settled(services)
 
     _until(over, workers, workers, goal, report, say, services)
+    dooming.join()
 
 
-def _delete(services: Services, number: int, report: Report) -> None:
+def _place(number: int) -> tuple[Scope, str]:
+    return _SCOPES[number % len(_SCOPES)], DocumentSource("file", f"{number}.md").id
+
+
+def _doom(services: Services, number: int, phase: str, act: str, report: Report) -> None:
+    """Put a document up, and delete it or cancel its job when the work on it has come to a phase."""
+    scope, document = _place(number)
+    putting = threading.Thread(target=_put, args=(services, number))
+    putting.start()
+    if phase == "upload":
+        time.sleep(random.uniform(0, 0.02))  # noqa: S311 - a test's dice
+    else:
+        putting.join()
+        give_up = time.monotonic() + _PHASE_SECONDS
+        while not _has_come(services, scope, document, phase) and time.monotonic() < give_up:
+            time.sleep(0.005)
+    (_delete if act == "delete" else _cancel)(services, number, report, phase)
+    putting.join()
+    if phase == "upload" and act == "delete":  # it may have come after the deletion
+        _delete(services, number, report, phase)
+
+
+def _has_come(services: Services, scope: Scope, document: str, phase: str) -> bool:
+    """Whether the work on a document has come to a phase, or is beyond it."""
+    record = services.store.get(scope.document(document))
+    status = "" if record is None else str(record.data["status"])
+    if phase != "indexing":
+        return status == phase or status in {"ready", "failed"}
+    version = services.documents.versions.ensure_state().current
+    entries = services.documents.engine(version).index.read(scope, version.id, document)
+    return bool(entries) or status in {"ready", "failed"}
+
+
+def _delete(services: Services, number: int, report: Report, phase: str) -> None:
     """Delete a document, whatever is at it, and search for what it said."""
-    scope, document = _SCOPES[number % len(_SCOPES)], DocumentSource("file", f"{number}.md").id
+    scope, document = _place(number)
     with suppress(NotFound):
         services.documents.delete(scope, document)
         report.deleted += 1
+        report.acts[f"delete in {phase}"] = report.acts.get(f"delete in {phase}", 0) + 1
         _look(services, scope, {document}, number, report)
+
+
+def _cancel(services: Services, number: int, report: Report, phase: str) -> None:
+    """Cancel the job of a document, unless it has ended."""
+    scope, document = _place(number)
+    record = services.store.get(scope.document(document))
+    with suppress(NotFound, Conflict, PreconditionFailed):
+        if record is not None:
+            services.jobs.cancel(scope, record.data["job"])
+            report.cancelled += 1
+            report.acts[f"cancel in {phase}"] = report.acts.get(f"cancel in {phase}", 0) + 1
 
 
 def _look(services: Services, scope: Scope, deleted: set[str], number: int, report: Report) -> None:
@@ -219,7 +312,7 @@ def _look(services: Services, scope: Scope, deleted: set[str], number: int, repo
     shown = [passage for passage in found.passages if passage.hit.entry.document in deleted]
     report.found_after_delete += len(shown)
     if shown and len(report.examples) < 10:
-        report.examples.append(f"{len(shown)} passages of a deleted document were found: {number}.md")
+        report.examples.append(f"{len(shown)} passages of a deleted or cancelled document were found: {number}.md")
 
 
 def _reembedded(
@@ -240,12 +333,15 @@ def _reembedded(
             return
         _put(services, report.documents + number)
         _put(services, number, edition=1)
-        _delete(services, number + report.documents // 2, report)
+        if number % 3 == 0:
+            time.sleep(random.uniform(0, 0.3))  # noqa: S311 - a test's dice
+            _cancel(services, number, report, "re-embedding")
+        _delete(services, number + report.documents // 2, report, "re-embedding")
 
     def over() -> bool:
         change()
         state = services.documents.versions.ensure_state()
-        return state.current == target and _all_ready(services) and next(changes, None) is None
+        return state.current == target and _all_settled(services) and next(changes, None) is None
 
     try:
         _until(over, herd, workers, goal, report, say, services)
@@ -280,24 +376,36 @@ def _records(services: Services) -> list[tuple[Scope, Document]]:
     return [(scope, each) for scope in _SCOPES for each in services.store.query(Query(scope.documents()))]
 
 
-def _all_ready(services: Services) -> bool:
+def _all_settled(services: Services) -> bool:
     written = services.documents.versions.ensure_state().written
     return all(
-        record.data["status"] == "ready" and all(is_complete(record, version) for version in written)
-        for _, record in _records(services)
+        all(is_complete(record, version) for version in written)
+        if record.data["status"] == "ready"
+        else _is_given_up(services, scope, record)
+        for scope, record in _records(services)
     )
 
 
-def _count(services: Services, report: Report) -> None:
+def _is_given_up(services: Services, scope: Scope, record: Document) -> bool:
+    """Whether users see that the work on the document has failed. Only cancelled ones do here."""
+    with suppress(NotFound):
+        return bool(services.documents.get(scope, record.id)["status"] == "failed")
+    return False
+
+
+def _count(services: Services, report: Report, doomed: int) -> None:
     state = services.documents.versions.ensure_state()
     records = _records(services)
     for version in state.written:
         held = dict.fromkeys(_SCOPES, 0)
         for scope, record in records:
-            wanted = _wanted(services, scope, record, version)
             there = services.documents.engine(version).index.read(scope, version.id, record.id)
             found = Counter(entry.text for entry in there if entry.vector is not None)
             held[scope] += len(there)
+            if record.data["status"] != "ready":
+                # A worker that was killed after the cancellation left its entries, which no search may show.
+                continue
+            wanted = _wanted(services, scope, record, version)
             lost, more = (wanted - found).total(), (found - wanted).total() + len(there) - found.total()
             report.chunks, report.lost, report.doubled = (
                 report.chunks + wanted.total(),
@@ -306,9 +414,10 @@ def _count(services: Services, report: Report) -> None:
             )
             if (lost or more) and len(report.examples) < 10:
                 report.examples.append(f"{record.path} in {version.id}: {lost} lost, {more} doubled")
-        gone = {DocumentSource("file", f"{_DOOMED + n}.md").id for n in range(max(2, report.documents // 5))}
-        for number in range(len(gone)):
-            _look(services, _SCOPES[(_DOOMED + number) % len(_SCOPES)], gone, _DOOMED + number, report)
+        shown = {(scope, record.id) for scope, record in records if record.data["status"] == "ready"}
+        for number in [*range(report.documents), *range(_DOOMED, _DOOMED + doomed)]:
+            if _place(number) not in shown:
+                _look(services, _place(number)[0], {_place(number)[1]}, number, report)
         for scope in _SCOPES:
             strays = services.documents.engine(version).index.count(scope, version.id) - held[scope]
             report.doubled += abs(strays)
