@@ -193,7 +193,7 @@ class Client:
         """Wait until each document is ready. They are done in order, but for a few at the end."""
         while True:
             page = self.call("GET", "/v1/documents?limit=20")
-            states = {document["status"] for document in page["documents"]}
+            states = {document["status"] for document in page["items"]}
             if states == {"ready"}:
                 return
             if "failed" in states:

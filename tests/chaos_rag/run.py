@@ -170,7 +170,8 @@ def run(
         emulator: the Firestore emulator to store and index on, and a project there; None for embedded mode.
     """
     report, began = Report(documents), time.monotonic()
-    first, second, mode = _FIRST, _SECOND, {}
+    first, second = _FIRST, _SECOND
+    mode: dict[str, str] = {}
     if emulator is not None:
         mode = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": emulator[0].host}
         cloud = f'\n[cloud]\nproject = "{emulator[1]}"\n'
