@@ -54,6 +54,7 @@ def clean_environ(**more: str) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(unset)}
     # Bytecode is written, as it is on a user's machine: without it each start would compile everything.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    kept["FIRELAUNCH_WEB"] = ""  # no web client is built: that takes npm, and the network
     return {**kept, **more}
 
 
@@ -182,8 +183,8 @@ def copy_repo(target: Path) -> Path:
     return target
 
 
-MAKE_HERE = {"PYTHON": "true", "FIRELAUNCH_WEB": ""}
-"""The environment in which make takes the set-up as done: what is to run it does nothing. Web clients are not built."""
+MAKE_HERE = {"PYTHON": "true"}
+"""The environment in which make takes the set-up as done: what is to run it does nothing."""
 
 
 @contextmanager
