@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,8 +16,18 @@ from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import sign_in
 from firelaunch_cli.commands import main
-from firelaunch_cli.evals.answers import CheckedAnswer, EvalQuestion, Questions, check_answers, load_questions
+from firelaunch_cli.evals.answers import (
+    CheckedAnswer,
+    EvalQuestion,
+    FoundPassage,
+    Questions,
+    check_answers,
+    load_questions,
+)
+from firelaunch_cli.evals.report import as_junit
 from firelaunch_cli.evals.retrieval import CollectionError
+from hypothesis import given
+from hypothesis import strategies as st
 from support import copy_template
 
 
@@ -44,7 +57,7 @@ def test_the_templates_questions_pass_offline_and_a_worse_answer_is_told_from_th
     second = evaluated(app, "--compare", before)
     assert second.exit_code == 1
     assert "worse: answers: contains" in second.output
-    assert "failed: What does the warranty cover? (contains)" in second.output
+    assert "failed: What does the warranty cover? (contains; retrieval)" in second.output
     assert evaluated(app, "--compare", before, "--threshold", "0.9").exit_code == 0
 
 
@@ -141,3 +154,82 @@ def test_questions_with_the_users_texts_are_asked_anew_and_their_answers_are_sho
 def test_texts_go_with_ratings_and_ratings_with_an_app(app: Path, tmp_path: Path) -> None:
     assert evaluated(app, "--with-content").exit_code == 2
     assert evaluated(tmp_path, "--from-ratings").exit_code == 2
+
+
+def checked(text: str, *passages: FoundPassage, cited: tuple[str, ...] = (), **checks: Any) -> dict[str, Any]:
+    questions = Questions(question=[EvalQuestion(ask="?", **checks)])
+    answer = CheckedAnswer(text, cited)
+    report = check_answers("demo", "m", questions, 1, lambda _: answer, lambda *_: None, search=lambda _: passages)
+    return dict(report["rows"][0])
+
+
+@pytest.mark.parametrize(
+    ("text", "checks", "passes"),
+    [
+        ("You have 30 days.", {"must_contain": ["30 days"]}, True),
+        ("You have 130 days.", {"must_contain": ["30 days"]}, False),
+        ("It costs 1.30 days of pay", {"must_contain": ["30 days"]}, False),
+        ("Version 2.30", {"must_contain": ["version 2"]}, False),
+        ("Version 2.", {"must_contain": ["version 2"]}, True),
+        ("You have 130 days.", {"must_not_contain": ["30 days"]}, True),
+        ("You have 30 days.", {"must_not_contain": ["30 days"]}, False),
+        ("a month", {"any_of": ["30 days", "a month"]}, True),
+        ("a year", {"any_of": ["30 days", "a month"]}, False),
+        ("Order AB-1234 is late", {"must_match": [r"\b[a-z]{2}-\d{4}\b"]}, True),
+        ("Order AB-12345 is late", {"must_match": [r"\b[a-z]{2}-\d{4}\b"]}, False),
+        ("It is 1,299.00 euros", {"must_state": [1299]}, True),
+        ("Es kostet 1.299,50 Euro", {"must_state": [1299.5]}, True),
+        ("It is 11299 euros", {"must_state": [1299]}, False),
+        ("3 500 kronor", {"must_state": [3500]}, True),
+        ("-", {"must_state": [1]}, False),
+    ],
+)
+def test_an_answer_passes_a_check_exactly_if_it_holds(text: str, checks: dict[str, Any], passes: bool) -> None:
+    assert all(checked(text, **checks)["checks"].values()) is passes
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_number_is_stated_exactly_if_it_is_there_however_it_is_grouped(number: int, other: int) -> None:
+    for text in (f"{number}", f"{number:,}", f"{number:,}".replace(",", "."), f"{number:,}".replace(",", " ")):
+        assert checked(f"about {text} items.", must_state=[number])["checks"] == {"numbers": True}
+    stated = checked(f"about {number} items", must_state=[other])["checks"]["numbers"]
+    assert stated is (number == other)
+
+
+def test_a_failed_answer_is_a_fault_of_retrieval_or_of_generation() -> None:
+    right, wrong = FoundPassage("returns.md", "You have 30 days."), FoundPassage("warranty.md", "You have 130 days.")
+    for passages, fault in (((right, wrong), "generation"), ((wrong,), "retrieval"), ((), "retrieval")):
+        assert checked("No.", *passages, must_contain=["30 days"])["fault"] == fault
+        assert checked("No.", *passages, must_cite=["returns.md"])["fault"] == fault
+        assert checked("No.", *passages, must_state=[30])["fault"] == fault
+    assert checked("Yes.", must_refuse=True)["fault"] == "generation"
+    assert "fault" not in checked("30 days", must_contain=["30 days"])
+
+
+def test_repeats_count_each_answer_and_give_an_interval_that_holds_the_share() -> None:
+    answers = itertools.cycle(["30 days", "30 days", "no", "30 days"])
+    questions = Questions(question=[EvalQuestion(ask=f"{n}?", must_contain=["30 days"]) for n in range(20)])
+    report = check_answers(
+        "demo", "m", questions, 1, lambda _: CheckedAnswer(next(answers), []), lambda *_: None, repeats=2
+    )
+    assert report["modes"]["answers"]["passed"] == 0.75
+    low, high = report["intervals"]["answers"]["passed"]
+    assert low < 0.75 < high
+    assert len(report["failed"]) == 10
+
+
+def test_junit_has_a_case_for_each_question_and_the_failures_say_why() -> None:
+    questions = Questions(question=[EvalQuestion(ask=ask, must_contain=["yes"]) for ask in ("a?", "b?\x00")])
+    report = check_answers(
+        "demo", "m", questions, 1, lambda ask: CheckedAnswer("yes" if ask == "a?" else "no\x1b", []), lambda *_: None
+    )
+    suite = ElementTree.fromstring(as_junit(report))  # noqa: S314 - our own
+    assert [case.get("name") for case in suite] == ["a?", "b?"]
+    assert [failure.get("message") for failure in suite.iter("failure")] == ["contains (retrieval)"]
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+
+
+def test_a_pattern_that_is_none_is_told(app: Path) -> None:
+    (app / "evals" / "questions.toml").write_text('[[question]]\nask = "a"\nmust_match = ["("]\n')
+    with pytest.raises(CollectionError, match="no regular expression"):
+        load_questions(app / "evals")

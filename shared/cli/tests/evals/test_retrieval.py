@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -198,3 +199,42 @@ def test_words_alone_reach_bm25s_figure_on_cranfield(tmp_path: Path) -> None:
 def test_a_collection_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(CollectionError, match=r"corpus\.jsonl"):
         load(tmp_path)
+
+
+FOLLOW_UPS = Path(__file__).resolve().parents[4] / "evals" / "follow_ups"
+
+
+def test_follow_up_questions_are_found_with_their_conversation_and_not_without(tmp_path: Path) -> None:
+    out = tmp_path / "follow_ups.json"
+    done = run(FOLLOW_UPS, "--embedder", "none", "--json", out, "--min", "lexical.ndcg@10=0.75")
+    assert done.exit_code == 0, done.output
+    report = json.loads(out.read_text())
+    assert report["questions"] == 100
+    with_chat, alone, rewritten = (
+        report["modes"][f"lexical{name}"]["ndcg@10"] for name in ("", " alone", " rewritten")
+    )
+    assert alone + 0.2 < with_chat < rewritten
+
+
+def test_a_figure_below_its_least_value_ends_with_1_without_an_older_report(tmp_path: Path) -> None:
+    folder, junit = collection(tmp_path / "c"), tmp_path / "junit.xml"
+    assert run(folder, "--embedder", "none", "--min", "mrr=1").exit_code == 0
+    below = run(folder, "--embedder", "none", "--min", "lexical.mrr=1.01", "--min", "mrr=0.5", "--junit", junit)
+    assert below.exit_code == 1
+    assert "below: lexical: mrr is 1.0000, and must be 1.01" in below.output
+    suite = ElementTree.parse(junit).getroot()  # noqa: S314 - our own
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+
+
+@pytest.mark.parametrize(("gate", "says"), [("mrr", "FIGURE=VALUE"), ("hybrid.mrr=1", "no figure 'hybrid.mrr'")])
+def test_a_gate_that_gates_nothing_is_wrong_input(tmp_path: Path, gate: str, says: str) -> None:
+    done = run(collection(tmp_path / "c"), "--embedder", "none", "--min", gate)
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_a_history_that_is_no_list_of_messages_is_wrong_input(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "c")
+    (folder / "queries.jsonl").write_text('{"_id": "0", "text": "it?", "history": ["hello"]}')
+    done = run(folder, "--embedder", "none")
+    assert (done.exit_code, "history of 0" in done.output) == (2, True)

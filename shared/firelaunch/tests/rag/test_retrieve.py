@@ -175,3 +175,28 @@ def test_fusion_adds_reciprocal_ranks_and_tells_owners_with_equal_ids_apart() ->
     joined = fuse([[mine, shared], [third, mine]])
     assert [(h.owner, h.entry.id) for h in joined] == [("user:ada", "x"), ("user:ada", "y"), ("library", "x")]
     assert [h.score for h in joined] == pytest.approx([1 / 61 + 1 / 62, 1 / 61, 1 / 62])
+
+
+def test_a_follow_up_is_searched_with_what_was_said_before_and_its_own_words_count_more(index: ScopedIndex) -> None:
+    fill(
+        index,
+        {
+            "lamp": "The Nordlys lamp is made of glass.",
+            "lamp-ship": "We ship the Nordlys to Hamburg.",
+            "oven-ship": "We ship the Brasa oven to Madrid.",
+            "oven": "The Brasa oven has a steam programme.",
+        },
+    )
+    for model in (None, Model()):
+        made = retriever(index, model)
+        assert (
+            found(made.search(ADA, "Where do you ship it?", earlier="Tell me of the Nordlys lamp."))[0] == "lamp-ship"
+        )
+        assert found(made.search(ADA, "Has the Brasa oven steam?", earlier="Do you ship the Nordlys?"))[0] == "oven"
+
+
+def test_a_follow_up_costs_one_embedding_of_the_question_with_what_was_said_before(index: ScopedIndex) -> None:
+    fill(index, TEXTS)
+    model, paid = Model(), []
+    retriever(index, model).search(ADA, "how fast?", earlier="a cone", paid=paid.append)
+    assert (model.asked, len(paid)) == ([("a cone\nhow fast?", True)], 1)

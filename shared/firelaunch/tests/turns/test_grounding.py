@@ -183,3 +183,15 @@ def test_embedding_the_question_is_part_of_what_the_answer_cost(tmp_path: Path) 
         usage = ada.send(ada.new_chat(), "How many days of leave are there?").get_json()["usage"]
         assert usage["cost_micro_usd"] == 20 * 7
         assert ada.get("/v1/usage").get_json()["cost_micro_usd"] == before + 20 * 7
+
+
+SHOP = b"# Nordlys\n\nThe Nordlys is a lamp of glass.\n\n# Delivery\n\nWe send the Nordlys to Hamburg and Gdansk."
+
+
+def test_a_follow_up_that_names_nothing_finds_what_the_chat_is_about(site: Site) -> None:
+    ada = sign_in(site.app, "ada")
+    ada.document(ada.upload("shop.md", SHOP).get_json()["id"])
+    chat = ada.new_chat()
+    ada.send(chat, "Tell me about the Nordlys.")
+    assert ada.send(chat, "And to which cities?").get_json()["message"]["citations"]
+    assert ada.send(ada.new_chat(), "And to which cities?").get_json()["message"]["citations"] == []

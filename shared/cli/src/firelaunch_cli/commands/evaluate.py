@@ -18,8 +18,8 @@ from firelaunch.services.build_search import named_embedder, scratch_index
 from firelaunch.settings.app import MODEL_KEYS
 
 from ..evals.ratings import questions_of_ratings, ratings
-from ..evals.report import as_html, as_text
-from ..evals.retrieval import CollectionError, Progress, evaluate, load, regressions
+from ..evals.report import as_html, as_junit, as_text
+from ..evals.retrieval import CollectionError, Progress, evaluate, load, regressions, shortfalls
 from .apps import app_around, app_folder, env_option, load_settings, where
 from .evaluate_answers import evaluate_answers
 
@@ -43,6 +43,17 @@ _WIDTH = 30
     "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An older report; exit 1 if worse."
 )
 @click.option("--threshold", default=0.01, show_default=True, help="How much lower a metric may be than it was.")
+@click.option(
+    "--min",
+    "least",
+    multiple=True,
+    metavar="FIGURE=VALUE",
+    help="Exit with 1 if a figure is lower, such as passed=0.9 or hybrid.ndcg@10=0.5; may be repeated.",
+)
+@click.option("--repeats", default=1, show_default=True, type=click.IntRange(1, 100), help="How often to ask an app.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the questions and gates as JUnit's XML."
+)
 @click.option("--from-ratings", is_flag=True, help="Print questions made from what users rated, and measure nothing.")
 @click.option("--with-content", is_flag=True, help="With --from-ratings: with the users' texts.")
 @env_option
@@ -53,6 +64,9 @@ def command(
     embedder: str,
     compare: Path | None,
     threshold: float,
+    least: tuple[str, ...],
+    repeats: int,
+    junit: Path | None,
     from_ratings: bool,
     with_content: bool,
 ) -> None:
@@ -60,7 +74,7 @@ def command(
 
     If DIR is an app, or left out in an app's folder, the app is started with separate data and asked the questions of
     its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
-    regression, and with 2 if the input is wrong.
+    regression or a figure is below --min, and with 2 if the input is wrong.
 
     --from-ratings reads the app's database, which the settings and the environment choose as for firelaunch data.
     """
@@ -71,25 +85,51 @@ def command(
         if from_ratings:
             _print_ratings(folder, contents=with_content)
             return
-        older = _read(compare) if compare else None
+        older, gates = _read(compare) if compare else None, dict(map(_gate, least))
         with tempfile.TemporaryDirectory() as scratch:
             if (folder / "firelaunch.toml").is_file():
-                report = evaluate_answers(folder, Path(scratch), _progress())
+                report = evaluate_answers(folder, Path(scratch), _progress(), repeats)
             else:
                 report = _search_report(folder, Path(scratch), embedder)
+        if gates:
+            report["below"] = shortfalls(report, gates)
     except (CollectionError, SettingsError) as error:
         raise _WrongInput(str(error)) from None
     except FirelaunchError as error:
         raise click.ClickException(str(error)) from None
     if older is not None:
         report["compared"] = {"with": str(compare), "regressions": regressions(report, older, threshold)}
-    for path, text in ((json_out, json.dumps(report, indent=2) + "\n"), (html_out, as_html(report, older))):
+    _write(report, older, json_out, html_out, junit)
+    click.echo(as_text(report, older))
+    if report.get("compared", {}).get("regressions") or report.get("below"):
+        sys.exit(1)
+
+
+def _write(
+    report: Mapping[str, Any],
+    older: Mapping[str, Any] | None,
+    json_out: Path | None,
+    html_out: Path | None,
+    junit: Path | None,
+) -> None:
+    outputs = (
+        (json_out, json.dumps(report, indent=2) + "\n"),
+        (html_out, as_html(report, older)),
+        (junit, as_junit(report)),
+    )
+    for path, text in outputs:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    click.echo(as_text(report, older))
-    if report.get("compared", {}).get("regressions"):
-        sys.exit(1)
+
+
+def _gate(text: str) -> tuple[str, float]:
+    """Return the figure and its least value in ``FIGURE=VALUE``."""
+    figure, _, value = text.rpartition("=")
+    try:
+        return figure, float(value)
+    except ValueError:
+        raise CollectionError(f"--min {text}: not FIGURE=VALUE, such as passed=0.9.") from None
 
 
 def _print_ratings(folder: Path, *, contents: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from firelaunch.settings.app import Settings
 
-from ..evals.answers import CheckedAnswer, check_answers, load_questions
+from ..evals.answers import CheckedAnswer, FoundPassage, check_answers, load_questions
 from ..evals.retrieval import Progress
 from .client import Client
 from .running import served
@@ -22,11 +22,12 @@ __all__ = ["evaluate_answers"]
 _READY_SECONDS = 600.0
 
 
-def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[str, Any]:
+def evaluate_answers(folder: Path, scratch: Path, progress: Progress, repeats: int = 1) -> dict[str, Any]:
     """Ask the app in ``folder`` its questions, and return the report.
 
     Args:
         scratch: the folder for the app's data meanwhile.
+        repeats: how often each question is asked.
 
     Raises:
         ClickException: the app does not start, or answers with an error.
@@ -47,7 +48,11 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress) -> dict[st
             message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
             return CheckedAnswer(message["text"], [each["title"] for each in message["citations"]])
 
-        return check_answers(app_id, model, questions, len(documents), ask, progress)
+        def search(text: str) -> list[FoundPassage]:
+            passages = client.post("/v1/search", {"query": text})["passages"]
+            return [FoundPassage(each["title"], each["text"]) for each in passages]
+
+        return check_answers(app_id, model, questions, len(documents), ask, progress, search=search, repeats=repeats)
 
 
 def _upload(client: Client, documents: list[Path], progress: Progress) -> None:

@@ -1,46 +1,90 @@
 """Check an app's answers to the questions in ``evals/questions.toml``.
 
-Each ``[[question]]`` has ``ask`` and at least one of ``must_contain`` (texts, in any case), ``must_cite`` (names of
-documents in ``evals/documents/``) and ``must_refuse = true``. A refusal cites nothing and contains one of the
-``refusals``. A question made from a rating names its ``request``, and may have no check yet: its answer is reported.
+Each ``[[question]]`` has ``ask`` and at least one check (:class:`EvalQuestion`). A refusal cites nothing and contains
+one of the ``refusals``. A question made from a rating names its ``request``, and may have no check yet: its answer is
+reported.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from firelaunch.errors import SettingsError
 from firelaunch.text_file import read_text_file
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .retrieval import CollectionError, Progress
 
-__all__ = ["CheckedAnswer", "EvalQuestion", "Questions", "check_answers", "load_questions"]
+__all__ = ["CheckedAnswer", "EvalQuestion", "FoundPassage", "Questions", "check_answers", "load_questions"]
 
 _REFUSALS = (
     "no passage", "not know", "n't know", "cannot answer", "can't answer", "could not find", "couldn't find",
     "cannot help", "can't help", "not in the documents", "no information", "not mentioned",
 )  # fmt: skip
-_CHECKS = ("contains", "cites", "refuses")
+_CHECKS = ("contains", "any_of", "excludes", "matches", "numbers", "cites", "refuses")
+_RESAMPLES = 1_000
+"""Bootstrap samples of an interval; their 2.5th and 97.5th percentiles are its ends."""
+
+_NUMBER = re.compile(r"\d+(?:[.,'\u2019\u00a0\u202f ]\d+)*")
+_SEPARATORS = re.compile(r"[.,'\u2019\u00a0\u202f ]")
 _WHERE_FROM = "Write what the request should be asked, or make the questions with --with-content."
 
 
 class EvalQuestion(BaseModel):
-    """A question and the checks of its answer."""
+    """A question and the checks of its answer.
+
+    Args:
+        must_contain: texts that the answer has, in any case. A number is whole: "30 days" is not in "130 days".
+        any_of: texts of which it has one.
+        must_not_contain: texts that it does not have.
+        must_match: regular expressions of Python that match somewhere, in any case.
+        must_state: numbers that it has, however they are written: 1299 is in "1,299.00".
+        must_cite: names of documents in ``evals/documents/``.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ask: str
     request: str = ""
     must_contain: list[str] = []
+    any_of: list[str] = []
+    must_not_contain: list[str] = []
+    must_match: list[str] = []
+    must_state: list[Decimal] = []
     must_cite: list[str] = []
     must_refuse: bool = False
+
+    @field_validator("must_match")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"must_match: {pattern!r} is no regular expression: {error}") from None
+        return patterns
+
+    @property
+    def has_checks(self) -> bool:
+        """Whether anything is checked of the answer."""
+        return bool(
+            self.must_contain
+            or self.any_of
+            or self.must_not_contain
+            or self.must_match
+            or self.must_state
+            or self.must_cite
+            or self.must_refuse
+        )
 
 
 class Questions(BaseModel):
@@ -58,6 +102,14 @@ class CheckedAnswer:
 
     text: str
     cited: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPassage:
+    """A passage that the app's search finds for a question, and the name of its document."""
+
+    document: str
+    text: str
 
 
 def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
@@ -79,7 +131,7 @@ def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
     for number, question in enumerate(questions.question, 1):
         if not question.ask:
             raise CollectionError(f"{path}, question {number}: ask is empty. {_WHERE_FROM if question.request else ''}")
-        if not (question.request or question.must_contain or question.must_cite or question.must_refuse):
+        if not (question.request or question.has_checks):
             raise CollectionError(f"{path}, question {number}: nothing is checked; give it must_contain.")
         if question.must_refuse and question.must_cite:
             raise CollectionError(f"{path}, question {number}: what must be refused can cite nothing.")
@@ -89,23 +141,38 @@ def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
 
 
 def check_answers(
-    app: str, model: str, questions: Questions, documents: int, ask: Callable[[str], CheckedAnswer], progress: Progress
+    app: str,
+    model: str,
+    questions: Questions,
+    documents: int,
+    ask: Callable[[str], CheckedAnswer],
+    progress: Progress,
+    *,
+    search: Callable[[str], Sequence[FoundPassage]] = lambda _: (),
+    repeats: int = 1,
 ) -> dict[str, Any]:
-    """Ask every question and return a report with the shares of questions that passed, in total and by check.
+    """Ask every question and return a report with the shares of answers that passed, in total and by check.
 
     Args:
         documents: the number of documents.
         ask: returns the app's answer to a question.
+        search: returns the passages that the app finds for a question; called for questions whose answers failed.
+        repeats: how often each question is asked.
     """
     rows: list[dict[str, Any]] = []
     times = []
     for number, question in enumerate(questions.question, 1):
-        began = time.perf_counter()
-        answer = ask(question.ask)
-        times.append((time.perf_counter() - began) * 1e3)
-        rows.append(
-            {"ask": question.ask, "checks": _check(question, answer, questions.refusals), "answer": answer.text}
-        )
+        answers = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            answers.append(ask(question.ask))
+            times.append((time.perf_counter() - began) * 1e3)
+        tries = [_check(question, answer, questions.refusals) for answer in answers]
+        failed = next((n for n, checks in enumerate(tries) if not all(checks.values())), None)
+        row = {"ask": question.ask, "checks": tries[failed or 0], "answer": answers[failed or 0].text, "tries": tries}
+        if failed is not None:
+            row["fault"] = _fault(question, tries[failed], search(question.ask))
+        rows.append(row)
         progress("asking", number, len(questions.question))
     times.sort()
     return {
@@ -113,7 +180,9 @@ def check_answers(
         "documents": documents,
         "questions": len(rows),
         "model": model,
-        "modes": {"answers": _shares([row["checks"] for row in rows]) | _latencies(times)},
+        "repeats": repeats,
+        "modes": {"answers": _shares(rows) | _latencies(times)},
+        "intervals": {"answers": _intervals(rows)},
         "failed": [line for row in rows for line in _failures(row)],
         "unchecked": [f"{row['ask']}: {row['answer'][:200]}" for row in rows if not row["checks"]],
         "rows": rows,
@@ -121,10 +190,18 @@ def check_answers(
 
 
 def _check(question: EvalQuestion, answer: CheckedAnswer, refusals: Sequence[str]) -> dict[str, bool]:
-    text = " ".join(answer.text.lower().replace("\u2019", "'").split())
+    text = _plain(answer.text)
     checks = {}
     if question.must_contain:
-        checks["contains"] = all(" ".join(phrase.lower().split()) in text for phrase in question.must_contain)
+        checks["contains"] = all(_has(text, phrase) for phrase in question.must_contain)
+    if question.any_of:
+        checks["any_of"] = any(_has(text, phrase) for phrase in question.any_of)
+    if question.must_not_contain:
+        checks["excludes"] = not any(_has(text, phrase) for phrase in question.must_not_contain)
+    if question.must_match:
+        checks["matches"] = all(re.search(pattern, answer.text, re.IGNORECASE) for pattern in question.must_match)
+    if question.must_state:
+        checks["numbers"] = set(question.must_state) <= _numbers(answer.text)
     if question.must_cite:
         checks["cites"] = set(question.must_cite) <= set(answer.cited)
     if question.must_refuse:
@@ -133,13 +210,62 @@ def _check(question: EvalQuestion, answer: CheckedAnswer, refusals: Sequence[str
     return checks
 
 
-def _shares(rows: Sequence[Mapping[str, bool]]) -> dict[str, float]:
-    checked = [row for row in rows if row]
-    shares = {"passed": statistics.fmean(all(row.values()) for row in checked)} if checked else {}
+def _plain(text: str) -> str:
+    return " ".join(text.lower().replace("\u2019", "'").split())
+
+
+def _has(text: str, phrase: str) -> bool:
+    """Return whether a plain text has the phrase; a number at its ends is not a part of a longer one."""
+    phrase = _plain(phrase)
+    before = r"(?<!\d)(?<!\d[.,])" if phrase[:1].isdigit() else ""
+    after = r"(?![.,]?\d)" if phrase[-1:].isdigit() else ""
+    return re.search(f"{before}{re.escape(phrase)}{after}", text) is not None
+
+
+def _numbers(text: str) -> set[Decimal]:
+    """Return the numbers in a text, each in every reading: 1.299 is 1299 to some, and 1.299 to others."""
+    found: set[Decimal] = set()
+    for match in _NUMBER.findall(text):
+        parts = _SEPARATORS.split(match)
+        found |= {Decimal(part) for part in parts if " " in match}
+        if all(len(part) == 3 for part in parts[1:]):
+            found.add(Decimal("".join(parts)))
+        last = match[-len(parts[-1]) - 1 : -len(parts[-1])]
+        if last in {".", ","} and all(len(part) == 3 for part in parts[1:-1]):
+            found.add(Decimal("".join(parts[:-1]) + "." + parts[-1]))
+    return found
+
+
+def _fault(question: EvalQuestion, checks: Mapping[str, bool], passages: Sequence[FoundPassage]) -> str:
+    """Return "retrieval" if the passages lack something that the failed checks expect, and "generation" otherwise."""
+    text, documents = _plain("\n".join(passage.text for passage in passages)), {each.document for each in passages}
+    supported = [
+        checks.get("contains", True) or all(_has(text, phrase) for phrase in question.must_contain),
+        checks.get("any_of", True) or any(_has(text, phrase) for phrase in question.any_of),
+        checks.get("numbers", True) or set(question.must_state) <= _numbers(text),
+        set(question.must_cite) <= documents,
+    ]
+    return "generation" if all(supported) else "retrieval"
+
+
+def _shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    tries = [checks for row in rows for checks in row["tries"] if checks]
+    shares = {"passed": statistics.fmean(all(checks.values()) for checks in tries)} if tries else {}
     for name in _CHECKS:
-        if results := [row[name] for row in rows if name in row]:
+        if results := [checks[name] for checks in tries if name in checks]:
             shares[name] = statistics.fmean(results)
     return {name: round(share, 4) for name, share in shares.items()}
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Return the 95% interval of ``passed``: a bootstrap over questions, whose repeats are not independent."""
+    shares = [statistics.fmean(all(checks.values()) for checks in row["tries"]) for row in rows if row["checks"]]
+    if not shares:
+        return {}
+    random = Random(0)  # noqa: S311 - the same report gives the same interval
+    means = sorted(statistics.fmean(random.choices(shares, k=len(shares))) for _ in range(_RESAMPLES))
+    low, high = means[_RESAMPLES * 25 // 1000], means[_RESAMPLES * 975 // 1000 - 1]
+    return {"passed": [round(low, 4), round(high, 4)]}
 
 
 def _latencies(times: Sequence[float]) -> dict[str, float]:
@@ -148,4 +274,4 @@ def _latencies(times: Sequence[float]) -> dict[str, float]:
 
 def _failures(row: Mapping[str, Any]) -> list[str]:
     missed = [name for name, passed in row["checks"].items() if not passed]
-    return [f"{row['ask']} ({', '.join(missed)}): {row['answer'][:200]}"] if missed else []
+    return [f"{row['ask']} ({', '.join(missed)}; {row['fault']}): {row['answer'][:200]}"] if missed else []

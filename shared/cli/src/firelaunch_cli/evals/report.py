@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from typing import Any
+from xml.etree import ElementTree
 
-__all__ = ["as_html", "as_text"]
+__all__ = ["as_html", "as_junit", "as_text"]
 
 Report = Mapping[str, Any]
 
@@ -17,17 +18,50 @@ _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 def as_text(report: Report, old: Report | None = None) -> str:
     """Format the report for a terminal, with each metric's change since an older report."""
     metrics = _metrics(report)
-    lines = [_headline(report), "", f"{'mode':<9}" + "".join(f"{metric:>20}" for metric in metrics)]
+    wide = max(9, *(len(mode) + 1 for mode in report["modes"]))
+    lines = [_headline(report), "", f"{'mode':<{wide}}" + "".join(f"{metric:>20}" for metric in metrics)]
     for mode, row in report["modes"].items():
         before = old["modes"].get(mode, {}) if old else {}
-        lines.append(f"{mode:<9}" + "".join(f"{_cell(metric, row, before):>20}" for metric in metrics))
+        lines.append(f"{mode:<{wide}}" + "".join(f"{_cell(metric, row, before):>20}" for metric in metrics))
+    for mode, intervals in report.get("intervals", {}).items():
+        lines += [f"{mode}: {name} is {low:.4f} to {high:.4f} (95%)" for name, (low, high) in intervals.items()]
     if report.get("embedder", "") is None:
         lines += ["", "There is no embedding model, so only words were searched (--embedder)."]
     lines += [f"failed: {line}" for line in report.get("failed", [])]
     lines += [f"unchecked: {line}" for line in report.get("unchecked", [])]
-    for line in report.get("compared", {}).get("regressions", []):
-        lines.append(f"worse: {line}")
+    lines += [f"worse: {line}" for line in report.get("compared", {}).get("regressions", [])]
+    lines += [f"below: {line}" for line in report.get("below", [])]
     return "\n".join(lines)
+
+
+def as_junit(report: Report) -> str:
+    """Format the report as JUnit's XML: a test case for each question of an app, and one for each figure's gate."""
+    suite = ElementTree.Element("testsuite", name=f"firelaunch eval {report['collection']}")
+    for row in report.get("rows", ()):
+        case = ElementTree.SubElement(suite, "testcase", classname=report["collection"], name=_xml_text(row["ask"]))
+        missed = [name for name, passed in row["checks"].items() if not passed]
+        if missed:
+            message = f"{', '.join(missed)} ({row['fault']})"
+            ElementTree.SubElement(case, "failure", message=message).text = _xml_text(row["answer"])
+        elif not row["checks"]:
+            ElementTree.SubElement(case, "skipped", message="nothing is checked")
+    gates = [
+        ("not below its least value", report.get("below")),
+        ("not worse", report.get("compared", {}).get("regressions")),
+    ]
+    for name, failures in gates:
+        if failures is not None:
+            case = ElementTree.SubElement(suite, "testcase", classname=report["collection"], name=name)
+            for failure in failures:
+                ElementTree.SubElement(case, "failure", message=failure)
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(sum(1 for case in suite if case.find("failure") is not None)))
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml_text(text: str) -> str:
+    """Return the text without the control characters that XML cannot hold."""
+    return "".join(each for each in text if each in "\t\n" or (each >= " " and each not in "\ufffe\uffff"))
 
 
 def _metrics(report: Report) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Measure retrieval: ask the questions of a collection in BEIR's format in each search mode, and score the results.
 
 The folder holds ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``) and
-``qrels/test.tsv`` (query-id, corpus-id, score), as in https://github.com/beir-cellar/beir.
+``qrels/test.tsv`` (query-id, corpus-id, score), as in https://github.com/beir-cellar/beir. A query may have
+``history``, the messages of the chat before it (``role``, ``text``), and ``rewritten``, the question that needs no
+history.
 """
 
 from __future__ import annotations
@@ -11,17 +13,29 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from firelaunch.llm.types import Message
 from firelaunch.rag.embed.base import Embedder
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.scoped import ScopedIndex
 from firelaunch.rag.retrieve import Mode, RetrievalLimits, Retriever
 from firelaunch.scope import Scope
+from firelaunch.turns.grounding import earlier_text
 
-__all__ = ["CollectionError", "EvalCollection", "evaluate", "load", "mrr", "ndcg", "recall", "regressions"]
+__all__ = [
+    "CollectionError",
+    "EvalCollection",
+    "evaluate",
+    "load",
+    "mrr",
+    "ndcg",
+    "recall",
+    "regressions",
+    "shortfalls",
+]
 
 _BATCH = 128
 _DEPTH = 100
@@ -38,12 +52,18 @@ class CollectionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class EvalCollection:
-    """Documents by id, questions by id, and each question's judged documents with their grades."""
+    """Documents by id, questions by id, and each question's judged documents with their grades.
+
+    ``earlier`` holds, by question, what its user said before; ``rewritten`` the questions as they read on their own.
+    Both are empty for a collection without conversations.
+    """
 
     name: str
     documents: Mapping[str, str]
     questions: Mapping[str, str]
     judgments: Mapping[str, Mapping[str, int]]
+    earlier: Mapping[str, str] = field(default_factory=dict)
+    rewritten: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(folder: Path) -> EvalCollection:
@@ -56,12 +76,33 @@ def load(folder: Path) -> EvalCollection:
         str(row["_id"]): "\n".join(filter(None, (str(row.get("title") or ""), str(row.get("text") or ""))))
         for row in _rows(folder / "corpus.jsonl")
     }
-    questions = {str(row["_id"]): str(row.get("text") or "") for row in _rows(folder / "queries.jsonl")}
+    queries = {str(row["_id"]): row for row in _rows(folder / "queries.jsonl")}
+    questions = {name: str(row.get("text") or "") for name, row in queries.items()}
     judgments = _judgments(folder / "qrels" / "test.tsv")
     judged = {question: grades for question, grades in judgments.items() if question in questions}
     if not documents or not judged:
         raise CollectionError(f"{folder} holds no documents, or no judgments of its questions.")
-    return EvalCollection(folder.resolve().name, documents, {name: questions[name] for name in judged}, judged)
+    return EvalCollection(
+        folder.resolve().name,
+        documents,
+        {name: questions[name] for name in judged},
+        judged,
+        {name: earlier for name in judged if (earlier := _earlier(queries[name], folder / "queries.jsonl"))},
+        {name: str(queries[name]["rewritten"]) for name in judged if queries[name].get("rewritten")},
+    )
+
+
+def _earlier(row: Mapping[str, Any], path: Path) -> str:
+    """Return what a turn in the app would search with the question: the user's messages before it."""
+    try:
+        history: list[Message] = [
+            {"role": each["role"], "content": str(each["text"])} for each in row.get("history", ())
+        ]
+    except (TypeError, KeyError):
+        raise CollectionError(
+            f"{path}: the history of {row['_id']} is not a list of messages with role and text."
+        ) from None
+    return earlier_text(history)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -136,8 +177,17 @@ def evaluate(
     indexing = time.perf_counter() - began
     retriever = Retriever(index, lambda: _VERSION, embedder, RetrievalLimits())
     modes: tuple[Mode, ...] = ("lexical", "vector", "hybrid") if embedder else ("lexical",)
+    variants = {"": collection}
+    if collection.earlier:
+        variants |= {" alone": replace(collection, earlier={})}
+    if collection.rewritten.keys() == collection.questions.keys():
+        variants |= {" rewritten": replace(collection, questions=collection.rewritten, earlier={})}
     try:
-        rows = {mode: _measure(collection, retriever, mode, ids, progress) for mode in modes}
+        rows = {
+            mode + name: _measure(variant, retriever, mode, ids, progress)
+            for mode in modes
+            for name, variant in variants.items()
+        }
     finally:
         retriever.close()
     return {
@@ -168,7 +218,7 @@ def _measure(
     times = []
     for number, (name, question) in enumerate(collection.questions.items(), 1):
         began = time.perf_counter()
-        hits = retriever.rank(_SCOPE, question, mode, _DEPTH)
+        hits = retriever.rank(_SCOPE, question, mode, _DEPTH, earlier=collection.earlier.get(name, ""))
         times.append((time.perf_counter() - began) * 1e3)
         ranking, grades = [ids[hit.entry.document] for hit in hits], collection.judgments[name]
         for metric, value in (("ndcg@10", ndcg), ("recall@100", recall), ("mrr", mrr)):
@@ -199,3 +249,25 @@ def regressions(new: Mapping[str, Any], old: Mapping[str, Any], threshold: float
             if not metric.endswith("_ms") and now.get(metric, 0.0) < before[metric] - threshold
         ]
     return worse
+
+
+def shortfalls(report: Mapping[str, Any], least: Mapping[str, float]) -> list[str]:
+    """Describe the figures that are below their least value.
+
+    Args:
+        least: by figure, such as "passed" for the lowest of all modes, or "hybrid.ndcg@10" for that of one mode.
+
+    Raises:
+        CollectionError: the report has no such figure.
+    """
+    below = []
+    for name, value in least.items():
+        mode, _, metric = name.rpartition(".")
+        found = {
+            each: row[metric] for each, row in report["modes"].items() if metric in row and (not mode or each == mode)
+        }
+        if not found:
+            known = sorted({f"{each}.{metric}" for each, row in report["modes"].items() for metric in row})
+            raise CollectionError(f"--min: there is no figure {name!r}; there are: {', '.join(known)}.")
+        below += [f"{each}: {metric} is {now:.4f}, and must be {value}" for each, now in found.items() if now < value]
+    return below

@@ -541,6 +541,7 @@ class Documents:
         query: str,
         documents: Sequence[str] = (),
         *,
+        earlier: str = "",
         library: bool = True,
         state: State | None,
         spend: Callable[[FinishedCall], None],
@@ -549,6 +550,7 @@ class Documents:
 
         Args:
             documents: the ids of the documents to search; all if it is empty.
+            earlier: the user's messages before this one (:meth:`firelaunch.rag.retrieve.Retriever.search`).
             state: the index version in use, from ``versions.state()``.
             spend: is called with the call that embeds the question. You have to pay it: a turn pays from its
                 reservation, other code searches through :func:`firelaunch.services.metered_search.search`.
@@ -568,7 +570,7 @@ class Documents:
             spend(embedded.as_call(state.current.model, engine.cost(embedded.tokens), "search"))
 
         living = partial(self._living, scope)
-        return engine.retriever.search(scope, query, where, library=library, paid=paid, living=living)
+        return engine.retriever.search(scope, query, where, earlier=earlier, library=library, paid=paid, living=living)
 
     def declare_searchable(self, collections: Iterable[str]) -> None:
         """Set the names of the app's own collections whose records searches may find.

@@ -19,7 +19,17 @@ from .embed.base import Embedded, Embedder, estimate
 from .index.base import Hit, Where
 from .index.scoped import ScopedIndex
 
-__all__ = ["Mode", "Passage", "Reranker", "RetrievalLimits", "Retrieved", "Retriever", "fuse"]
+__all__ = [
+    "Mode",
+    "Passage",
+    "Reranker",
+    "RetrievalLimits",
+    "Retrieved",
+    "Retriever",
+    "fuse",
+    "in_conversation",
+    "weighted_sum",
+]
 
 Mode = Literal["hybrid", "vector", "lexical"]
 
@@ -31,6 +41,11 @@ _QUERY_SECONDS = 10.0
 
 _READ_AHEAD = 3
 """Hits whose texts are read for each passage shown, if an index pays for each text: near-duplicates are dropped."""
+
+_EARLIER_WEIGHT = 0.7
+"""The weight of a word search with the earlier messages, beside one for the last message alone. Of 0.35, 0.5, 0.7 and 1
+it ranks ``evals/follow_ups`` best: nDCG@10 is 0.779, 0.784, 0.793 and 0.789.
+"""
 
 _WORD = re.compile(r"\w+")
 
@@ -69,6 +84,21 @@ class Retrieved:
     passages: tuple[Passage, ...]
     mode: Mode
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question as it is searched: the last message, the messages before it, and where to look."""
+
+    text: str
+    earlier: str
+    where: Where | None
+    library: bool
+
+    @property
+    def whole(self) -> str:
+        """The question with the messages before it, for what understands sentences."""
+        return in_conversation(self.text, self.earlier)
 
 
 class Reranker(Protocol):
@@ -119,6 +149,7 @@ class Retriever:
         query: str,
         where: Where | None = None,
         *,
+        earlier: str = "",
         library: bool = True,
         paid: Callable[[Embedded], None] = lambda _: None,
         living: Callable[[Sequence[Hit]], Sequence[Hit]] = lambda hits: hits,
@@ -128,6 +159,8 @@ class Retriever:
         Without an embedder, or if it fails, only words are searched, and the note says so.
 
         Args:
+            earlier: the user's messages before this one, which say what "it" is. Their words count less than the
+                question's. They cost a second search by words, beside the first, and are embedded with the question.
             paid: called with the question's embedding before this returns, also if the search fails afterwards.
             living: returns the hits whose documents still exist; called only with hits that are about to be shown.
 
@@ -137,11 +170,11 @@ class Retriever:
         """
         if not query.strip():
             return Retrieved((), self.mode)
-        version = self._version()
-        candidates, mode, note = self._candidates(scope, version, query, where, library, paid)
+        version, question = self._version(), _Question(query, earlier, where, library)
+        candidates, mode, note = self._candidates(scope, version, question, paid)
         hits = self._read(scope, version, candidates, library)
         if self._reranker is not None:
-            hits = list(self._reranker.rerank(query, living(hits)))
+            hits = list(self._reranker.rerank(question.whole, living(hits)))
         chosen = self._choose(hits)
         while len(alive := living(chosen)) < len(chosen):
             # Hits of deleted documents took the place of others, and suppressed their near-duplicates. Choose again.
@@ -154,19 +187,27 @@ class Retriever:
         return _within_limits(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
 
     def rank(
-        self, scope: Scope, query: str, mode: Mode, k: int, where: Where | None = None, *, library: bool = True
+        self,
+        scope: Scope,
+        query: str,
+        mode: Mode,
+        k: int,
+        where: Where | None = None,
+        *,
+        earlier: str = "",
+        library: bool = True,
     ) -> list[Hit]:
         """Return the ``k`` best hits of one search mode, duplicates included.
 
         ``firelaunch eval`` measures them.
         """
-        version = self._version()
+        version, question = self._version(), _Question(query, earlier, where, library)
         if mode == "lexical":
-            return self._index.matching(scope, version, query, k, where, library=library)
-        vector_hits = self._nearest(scope, version, query, k, where, library)
+            return self._matching(scope, version, question, k)
+        vector_hits = self._nearest(scope, version, question, k)
         if mode == "vector":
             return vector_hits
-        return fuse([vector_hits, self._index.matching(scope, version, query, k, where, library=library)])[:k]
+        return fuse([vector_hits, self._matching(scope, version, question, k)])[:k]
 
     def close(self) -> None:
         """End the threads."""
@@ -179,26 +220,18 @@ class Retriever:
         return best + [hit for hit in candidates[limit:] if not hit.unread]
 
     def _candidates(
-        self,
-        scope: Scope,
-        version: str,
-        query: str,
-        where: Where | None,
-        library: bool,
-        paid: Callable[[Embedded], None],
+        self, scope: Scope, version: str, question: _Question, paid: Callable[[Embedded], None]
     ) -> tuple[list[Hit], Mode, str]:
         k = self._limits.candidates
         if self._embedder is None:
-            hits = self._index.matching(scope, version, query, k, where, library=library, texts=False)
+            hits = self._matching(scope, version, question, k, texts=False)
             return hits, "lexical", "There is no embedding model: the search was by words alone."
         if not self._index.has_words:
-            return self._nearest(scope, version, query, k, where, library, paid), "vector", ""
+            return self._nearest(scope, version, question, k, paid), "vector", ""
         # The embedding calls another service, so search the words meanwhile.
-        vector_search = self._threads.submit(
-            copy_context().run, self._nearest, scope, version, query, k, where, library, paid
-        )
+        vector_search = self._threads.submit(copy_context().run, self._nearest, scope, version, question, k, paid)
         try:
-            word_hits = self._index.matching(scope, version, query, k, where, library=library, texts=False)
+            word_hits = self._matching(scope, version, question, k, texts=False)
         except BaseException:
             vector_search.exception()  # wait for it, since its embedding may have to be paid
             raise
@@ -208,21 +241,54 @@ class Retriever:
             return word_hits, "lexical", f"The embedding model failed ({error.code}): the search was by words alone."
         return fuse([vector_hits, word_hits]), "hybrid", ""
 
+    def _matching(self, scope: Scope, version: str, question: _Question, k: int, *, texts: bool = True) -> list[Hit]:
+        """Search the question's words, and those of the messages before it with less weight."""
+
+        def search(text: str) -> list[Hit]:
+            return self._index.matching(scope, version, text, k, question.where, library=question.library, texts=texts)
+
+        if not question.earlier:
+            return search(question.text)
+        wider = self._threads.submit(copy_context().run, search, question.whole)
+        try:
+            hits = search(question.text)
+        finally:
+            wider.exception()  # a search in a conversation fails as a whole
+        # The scores of BM25 add up, so this is one search in which each word has a weight.
+        return weighted_sum([(hits, 1.0), (wider.result(), _EARLIER_WEIGHT)])[:k]
+
     def _nearest(
         self,
         scope: Scope,
         version: str,
-        query: str,
+        question: _Question,
         k: int,
-        where: Where | None,
-        library: bool,
         paid: Callable[[Embedded], None] = lambda _: None,
     ) -> list[Hit]:
         assert self._embedder is not None  # noqa: S101 - callers have looked
-        embedded = self._embedder.embed([query], query=True, seconds=_QUERY_SECONDS)
+        embedded = self._embedder.embed([question.whole], query=True, seconds=_QUERY_SECONDS)
         paid(embedded)
+        where, library = question.where, question.library
         hits = self._index.nearest(scope, version, embedded.vectors[0], k, where, library=library)
         return [hit for hit in hits if hit.score >= self._limits.min_cosine]
+
+
+def in_conversation(text: str, earlier: str) -> str:
+    """Return a question with the messages before it, as it is embedded."""
+    return f"{earlier}\n{text}" if earlier else text
+
+
+def weighted_sum(rankings: Iterable[tuple[Sequence[Hit], float]]) -> list[Hit]:
+    """Merge rankings by the sums of their scores, each times its ranking's weight."""
+    scores: dict[tuple[str, str], float] = {}
+    hits: dict[tuple[str, str], Hit] = {}
+    for ranking, weight in rankings:
+        for hit in ranking:
+            key = (hit.owner, hit.entry.id)
+            scores[key] = scores.get(key, 0.0) + weight * hit.score
+            if key not in hits or hits[key].unread:
+                hits[key] = hit
+    return [replace(hits[key], score=scores[key]) for key in sorted(scores, key=lambda key: -scores[key])]
 
 
 def fuse(rankings: Iterable[Sequence[Hit]]) -> list[Hit]:

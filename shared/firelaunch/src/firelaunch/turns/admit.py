@@ -291,7 +291,7 @@ class Turns:
             return decision
         send, stored = decision
         prompt = self._prompt(send, stored)
-        request.grounding.expect(self._index_version(stored), send.text)
+        request.grounding.expect(self._index_version(stored), send.text, prompt.history)
         with current(request.span):
             reservation, reserve = self._reserve(send, day, stored, prompt, request.grounding, chance)
         expires_at = send.at + timedelta(seconds=self._services.metering.reservation_seconds)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..documents.catalog import Documents
 from ..errors import FirelaunchError
-from ..llm.types import FinishedCall, Source
+from ..llm.types import FinishedCall, Message, Source
 from ..rag.versions import State
 from ..scope import Scope
 from ..telemetry.names import OPERATION, PASSAGES, RETRIEVAL, SEARCH_MODE
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from ..rag.citations import Citations
     from ..rag.retrieve import Passage, Retrieved
 
-__all__ = ["Grounding"]
+__all__ = ["Grounding", "earlier_text"]
 
 log = logging.getLogger(__name__)
+
+_EARLIER_MESSAGES = 2
+_EARLIER_CHARACTERS = 500
+"""How many of the user's messages before this one are searched with it, and the most characters of each: its end, where
+long messages ask."""
 
 _FAILED = (
     "The user's documents could not be searched just now. Say so if the answer would have to come from them, and cite "
@@ -54,6 +60,7 @@ class Grounding:
         self._documents = documents
         self._scope = scope
         self._text = text
+        self._earlier = ""
         self._state: State | None = None
         self._result: Future[Retrieved] | None = None
         self._began = 0.0
@@ -61,10 +68,10 @@ class Grounding:
         self._calls: list[FinishedCall] = []
         self._citations: Citations | None = None
 
-    def expect(self, state: State | None, text: str) -> None:
-        """Set the index version to search, None for no search, and the text to search for."""
+    def expect(self, state: State | None, text: str, history: Sequence[Message] = ()) -> None:
+        """Set the index version to search, None for no search, the text to search for, and the chat before it."""
         if self._result is None:
-            self._state, self._text = state, text
+            self._state, self._text, self._earlier = state, text, earlier_text(history)
 
     def begin(self) -> None:
         """Start the search, unless there is none to make or it has started already."""
@@ -81,7 +88,8 @@ class Grounding:
     @property
     def cost_bound(self) -> int:
         """The most micro-dollars that embedding the message costs."""
-        return self._documents.question_cost(self._text, self._state)
+        searched = f"{self._earlier}\n{self._text}" if self._text.strip() else ""
+        return self._documents.question_cost(searched, self._state)
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -172,7 +180,9 @@ class Grounding:
         assert future is not None  # noqa: S101 - set before the thread was started
         try:
             with span(RETRIEVAL, {OPERATION: RETRIEVAL}) as part:
-                result = self._documents.search(self._scope, self._text, state=self._state, spend=self._calls.append)
+                result = self._documents.search(
+                    self._scope, self._text, earlier=self._earlier, state=self._state, spend=self._calls.append
+                )
                 part.set(PASSAGES, len(result.passages))
                 part.set(SEARCH_MODE, result.mode)
         except BaseException as error:
@@ -183,3 +193,9 @@ class Grounding:
         else:
             self._seconds = time.monotonic() - self._began
             future.set_result(result)
+
+
+def earlier_text(history: Sequence[Message]) -> str:
+    """Return what the user said last, to search together with a message that may only say "it"."""
+    texts = [message["content"].strip() for message in history if message["role"] == "user"]
+    return "\n".join(text[-_EARLIER_CHARACTERS:] for text in texts[-_EARLIER_MESSAGES:] if text)
