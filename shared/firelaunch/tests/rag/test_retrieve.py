@@ -189,9 +189,10 @@ def test_a_follow_up_is_searched_with_what_was_said_before_and_its_own_words_cou
     )
     for model in (None, Model()):
         made = retriever(index, model)
-        assert (
-            found(made.search(ADA, "Where do you ship it?", earlier="Tell me of the Nordlys lamp."))[0] == "lamp-ship"
-        )
+        names = found(made.search(ADA, "Where do you ship it?", earlier="Tell me of the Nordlys."))
+        assert names.index("lamp-ship") < names.index("oven-ship")
+        names = found(made.search(ADA, "Where do you ship it?", earlier="Tell me of the Brasa oven."))
+        assert names.index("oven-ship") < names.index("lamp-ship")
         assert found(made.search(ADA, "Has the Brasa oven steam?", earlier="Do you ship the Nordlys?"))[0] == "oven"
 
 
