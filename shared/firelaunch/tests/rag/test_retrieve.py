@@ -13,7 +13,7 @@ from firelaunch.rag.embed.base import Embedded, Embedder
 from firelaunch.rag.index.base import Entry, Hit
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.scoped import ScopedIndex
-from firelaunch.rag.retrieve import RetrievalLimits, Retriever, fuse
+from firelaunch.rag.retrieve import RetrievalLimits, Retriever
 from firelaunch.scope import Scope
 from firelaunch.testing.embeddings import embedding
 
@@ -165,16 +165,6 @@ def test_a_reranker_has_the_last_word_on_the_order_and_may_leave_hits_out(index:
 def test_a_question_without_a_word_that_says_something_finds_nothing(index: ScopedIndex, query: str) -> None:
     fill(index, TEXTS)
     assert found(retriever(index, None).search(ADA, query)) == []
-
-
-def test_fusion_adds_reciprocal_ranks_and_tells_owners_with_equal_ids_apart() -> None:
-    def hit(owner: str, name: str, score: float = 9.0) -> Hit:
-        return Hit("demo", owner, "v1", Entry(name, "d", name), score)
-
-    mine, shared, third = hit("user:ada", "x"), hit("library", "x"), hit("user:ada", "y")
-    joined = fuse([[mine, shared], [third, mine]])
-    assert [(h.owner, h.entry.id) for h in joined] == [("user:ada", "x"), ("user:ada", "y"), ("library", "x")]
-    assert [h.score for h in joined] == pytest.approx([1 / 61 + 1 / 62, 1 / 61, 1 / 62])
 
 
 def test_a_follow_up_is_searched_with_what_was_said_before_and_its_own_words_count_more(index: ScopedIndex) -> None:

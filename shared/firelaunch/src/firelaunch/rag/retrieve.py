@@ -1,7 +1,6 @@
 """From a question to the passages that a model is shown: search by words, by vectors, or by both.
 
-Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009) joins the two rankings. It needs only their ranks; a
-BM25 score and a cosine have no common scale.
+:mod:`.fusion` joins the two rankings.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Literal, Protocol
 from ..errors import ModelError, SettingsError
 from ..scope import Scope
 from .embed.base import Embedded, Embedder, estimate
+from .fusion import Fusion
 from .index.base import Hit, Where
 from .index.scoped import ScopedIndex
 
@@ -26,15 +26,11 @@ __all__ = [
     "RetrievalLimits",
     "Retrieved",
     "Retriever",
-    "fuse",
     "in_conversation",
     "weighted_sum",
 ]
 
 Mode = Literal["hybrid", "vector", "lexical"]
-
-_RANK_OFFSET = 60
-"""k of reciprocal rank fusion, as in the paper."""
 
 _QUERY_SECONDS = 10.0
 """Seconds for the embedding of a question, whose user is waiting."""
@@ -134,6 +130,7 @@ class Retriever:
         self._embedder = embedder
         self._limits = limits
         self._reranker = reranker
+        self._fusion = Fusion()
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="search")
 
     @property
@@ -207,7 +204,7 @@ class Retriever:
         vector_hits = self._nearest(scope, version, question, k)
         if mode == "vector":
             return vector_hits
-        return fuse([vector_hits, self._matching(scope, version, question, k)])[:k]
+        return self._fusion.merge(vector_hits, self._matching(scope, version, question, k))[:k]
 
     def close(self) -> None:
         """End the threads."""
@@ -239,7 +236,7 @@ class Retriever:
             vector_hits = vector_search.result()
         except ModelError as error:
             return word_hits, "lexical", f"The embedding model failed ({error.code}): the search was by words alone."
-        return fuse([vector_hits, word_hits]), "hybrid", ""
+        return self._fusion.merge(vector_hits, word_hits), "hybrid", ""
 
     def _matching(self, scope: Scope, version: str, question: _Question, k: int, *, texts: bool = True) -> list[Hit]:
         """Search the question's words, and those of the messages before it with less weight."""
@@ -286,19 +283,6 @@ def weighted_sum(rankings: Iterable[tuple[Sequence[Hit], float]]) -> list[Hit]:
         for hit in ranking:
             key = (hit.owner, hit.entry.id)
             scores[key] = scores.get(key, 0.0) + weight * hit.score
-            if key not in hits or hits[key].unread:
-                hits[key] = hit
-    return [replace(hits[key], score=scores[key]) for key in sorted(scores, key=lambda key: -scores[key])]
-
-
-def fuse(rankings: Iterable[Sequence[Hit]]) -> list[Hit]:
-    """Merge rankings by reciprocal ranks; a hit's score is the sum of 1 / (60 + rank)."""
-    scores: dict[tuple[str, str], float] = {}
-    hits: dict[tuple[str, str], Hit] = {}
-    for ranking in rankings:
-        for rank, hit in enumerate(ranking, 1):
-            key = (hit.owner, hit.entry.id)
-            scores[key] = scores.get(key, 0.0) + 1 / (_RANK_OFFSET + rank)
             if key not in hits or hits[key].unread:
                 hits[key] = hit
     return [replace(hits[key], score=scores[key]) for key in sorted(scores, key=lambda key: -scores[key])]
