@@ -14,7 +14,7 @@ from rules_tester.runner import RunResult, run
 
 from bench.report import Report, size
 
-LINES = size((100, 500, 1500), (60,))
+LINES = size((100, 500, 1500), (28,))
 _SHARED = """
     function signedIn() {
       return request.auth != null && request.auth.token.email_verified == true;
