@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from firelaunch.errors import DocumentUnreadable
-from firelaunch.rag.parse import document_text, parse
+from firelaunch.rag.parse import Omission, document_text, extracts, parse
 
 from .samples import Sample, samples
 
@@ -28,7 +29,7 @@ class Outcome:
 
     Args:
         result: "read", "warned" (read, but for something that is named), "refused" with a reason, or "failed".
-        why: the warnings' codes, the reason, or what is missing.
+        why: what its warnings say, such as "picture_pages 1 of 2"; the reason; or what is missing.
         right: whether that is as it must be; True for files of which that is not known.
     """
 
@@ -49,14 +50,27 @@ def read(format_name: str, path: Path, name: str) -> tuple[Outcome, str]:
         ms = round((time.monotonic() - began) * 1000)
         return Outcome(format_name, name, result, why, len(text), ms), text
 
+    omissions: list[Omission] = []
     try:
         with path.open("rb") as file:
-            text = document_text(parse(file, name))
+            text = document_text(parse(file, name, omit=omissions.append))
+            if any(each.code == "attachments" for each in omissions):
+                omissions = _with_attachments(file, name, omissions)
     except DocumentUnreadable as error:
         return outcome("refused", error.problem)
     except Exception as error:  # any other end is a defect, which the report shows
         return outcome("failed", f"{type(error).__name__}: {error}"[:300])
-    return outcome("read", "", text)
+    why = ", ".join(f"{each.code} {each.count} of {each.total}" for each in omissions)
+    return outcome("warned" if omissions else "read", why, text)
+
+
+def _with_attachments(file: IO[bytes], name: str, omissions: list[Omission]) -> list[Omission]:
+    """Take a mail's attachments out, and return ``omissions`` with those alone that cannot become documents."""
+    left_out: list[Omission] = []
+    taken = sum(1 for _ in extracts(file, name, omit=left_out.append))
+    refused = sum(each.count for each in left_out)
+    others = [each for each in omissions if each.code != "attachments"]
+    return [*others, Omission("attachments", refused, taken + refused)] if refused else others
 
 
 def outcomes(chosen: Iterable[Sample]) -> Iterator[Outcome]:
@@ -75,6 +89,8 @@ def _wrong(sample: Sample, outcome: Outcome, text: str) -> str:
     """Return what is not as the sample says; "" if all is."""
     if sample.problem:
         return "" if outcome.why == sample.problem else f"not refused as {sample.problem}"
+    if outcome.why != sample.warned:
+        return f"not {sample.warned or 'read without a warning'}"
     at = 0
     for part in sample.holds:
         found = text.find(part, at)

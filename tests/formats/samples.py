@@ -29,6 +29,7 @@ class Sample:
         make: makes it.
         holds: texts that must be read, in this order.
         lacks: texts that must not be read, such as markup.
+        warned: what its warnings say is left out, such as "picture_pages 1 of 2"; empty if it is read as a whole.
         problem: why it is refused; empty if it is read.
     """
 
@@ -37,12 +38,13 @@ class Sample:
     make: Callable[[], bytes]
     holds: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    warned: str = ""
     problem: str = ""
 
 
 def samples() -> Iterator[Sample]:
     """Yield the samples."""
-    for family in (_office, _open_document, _mails, _texts, _refused):
+    for family in (_office, _open_document, _mails, _texts, _warned, _refused):
         yield from family()
 
 
@@ -450,6 +452,29 @@ def _texts() -> Iterator[Sample]:
         ("Gate 7",),
         ("M 1",),
     )
+
+
+def _warned() -> Iterator[Sample]:
+    lines = lines_of("# Terms\n\nParcels leave on Mondays.")
+    text = ("Terms", "Parcels leave")
+    yield Sample("PDF, a scanned page", "s.pdf", lambda: pdf([lines, None]), text, warned="picture_pages 1 of 2")
+    yield Sample(
+        "PDF, a damaged page", "h.pdf", lambda: _broken(pdf([lines, lines])), text, warned="damaged_pages 1 of 2"
+    )
+    yield Sample(
+        "EML, a picture attached", "h.eml", lambda: _with_picture(eml()), _MAIL[:5], warned="attachments 1 of 3"
+    )
+
+
+def _broken(file: bytes) -> bytes:
+    """Return a PDF of two pages whose second one is no page."""
+    return file.replace(b"6 0 obj\n<< /Type /Page ", b"6 0 obj\n(( /Type /Page ")
+
+
+def _with_picture(mail: EmailMessage) -> bytes:
+    """Return a mail with one more attachment, which no program can read."""
+    mail.add_attachment(b"\x89PNG\r\n\x1a\n" + bytes(100), "image", "png", filename="plan.png")
+    return mail.as_bytes()
 
 
 _BOMB = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def workflow(turn: Turn) -> Iterator[Chunk]:
 
 
 MakeApp = Callable[..., App]
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +50,9 @@ def make_app(tmp_path: Path, documented: Documented) -> Iterator[MakeApp]:
     made: list[App] = []
     problems: list[list[str]] = []
 
-    def make(settings: str = SETTINGS, *, answer: Any = workflow, **environ: str) -> App:
+    def make(settings: str = SETTINGS, *, answer: Any = workflow, clock: Clock = _now, **environ: str) -> App:
         path = write_app(tmp_path / "app", settings)
-        services = build(Settings.load(path, environ))
+        services = build(Settings.load(path, environ), clock)
         app = App("test")
         app.services = services  # type: ignore[attr-defined]
         init_app(app, services, answer)

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import pytest
+from fakes.clocks import half_past_noon
 from firelaunch.errors import BudgetExceeded, ExtractionFailed
 from firelaunch.llm.types import TokenCounts
 from firelaunch.metering.call_records import calls_of_request
@@ -185,7 +186,7 @@ def test_budgets_and_rate_limits_hold_here_as_for_messages(make_app: Any, model:
     ada = sign_in(make_app(SETTINGS.replace('"0.50"', '"0.0001"'), **environ), "ada")
     assert code(extract(ada)) == (429, "budget_exceeded")
     assert model.requests == []
-    bob = sign_in(make_app(SETTINGS.replace("= 1000", "= 1"), **environ), "bob")
+    bob = sign_in(make_app(SETTINGS.replace("= 1000", "= 1"), clock=half_past_noon, **environ), "bob")
     assert extract(bob).status_code == 200
     limited = extract(bob)
     assert code(limited) == (429, "rate_limited")

@@ -9,6 +9,7 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
+from fakes.clocks import half_past_noon
 from firelaunch.api.base import Body, caller, caller_services
 from firelaunch.api.routes import Routes
 from firelaunch.errors import SettingsError
@@ -39,7 +40,7 @@ ROOT = File(__file__).resolve().parents[4]
 
 @pytest.fixture
 def app(make_app: MakeApp) -> App:
-    return make_app(SETTINGS + GUESTS)
+    return make_app(SETTINGS + GUESTS, clock=half_past_noon)
 
 
 def services_of(app: App) -> Any:
@@ -158,7 +159,8 @@ def test_every_other_route_refuses_guests_before_it_looks_at_the_request(app: Ap
 
 
 def own_app(tmp_path: File, *routes: Routes, settings: str = SETTINGS + GUESTS, **parts: Any) -> App:
-    services = replace(build(Settings.load(write_app(tmp_path / "own", settings), {})), **parts)
+    loaded = Settings.load(write_app(tmp_path / "own", settings), {})
+    services = replace(build(loaded, half_past_noon), **parts)
     app = App("own", routes=routes)
     init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
     return app

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.jobs import Site, embedded_site
-from firelaunch.errors import TooLarge
+from fakes.jobs import JOB_SETTINGS, Site, embedded_site
+from firelaunch.errors import NotFound, TooLarge
 from firelaunch.scope import Scope
+from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.documents import lines_of, pdf
+from firelaunch.worker.tasks.erase import erasure_of
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 ADA = Scope("demo", "ada")
 PAGE = b"<html><body><h1>Terms</h1><script>alert(document.domain)</script><p>Parcels leave.</p></body></html>"
@@ -89,6 +94,65 @@ def test_nobody_else_gets_a_link_and_a_changed_link_opens_nothing(site: Site) ->
     assert fetch(site, link(bob, own).replace(own, document)).status_code == 404
 
 
+def test_no_change_of_a_links_characters_opens_a_file(tmp_path: Path) -> None:
+    with embedded_site(tmp_path) as site:
+        ada = sign_in(site.app, "ada")
+        document = put_up(ada, "a.txt", b"Ada's text.")
+        key = link(ada, document).partition("key=")[2]
+        documents = site.services.documents
+        assert documents.file_of_link(document, key)[0].id == document
+
+        @settings(deadline=None)
+        @given(changed_texts(key))
+        def check(changed: str) -> None:
+            with pytest.raises(NotFound):
+                documents.file_of_link(document, changed)
+
+        check()
+
+
+@st.composite
+def changed_texts(draw: st.DrawFn, text: str) -> str:
+    """A text with one to three changes: a character or more replaced, removed, added, repeated, or in another case."""
+    letters = st.sampled_from("".join(sorted(set(text))) + "-_=+/. %~\x00\u0661é")
+    changed = text
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(changed)))
+        end = draw(st.integers(start, min(start + 3, len(changed))))
+        new = draw(st.one_of(st.text(letters, max_size=3), st.just(changed[start:end].swapcase() * 2)))
+        changed = changed[:start] + new + changed[end:]
+    assume(changed != text)
+    return changed
+
+
+def test_a_link_of_an_erased_user_opens_nothing_and_others_go_on(site: Site) -> None:
+    ada, bob = sign_in(site.app, "ada"), sign_in(site.app, "bob")
+    urls = [
+        link(user, put_up(user, "a.txt", f"{name}'s text.".encode())) for user, name in ((ada, "Ada"), (bob, "Bob"))
+    ]
+    assert [fetch(site, url).data for url in urls] == [b"Ada's text.", b"Bob's text."]
+    erasure_of(site.services).run("ada")
+    assert fetch(site, urls[0]).status_code == 404
+    assert fetch(site, urls[1]).data == b"Bob's text."
+
+
+def test_a_link_opens_no_file_of_another_app_in_the_same_database(tmp_path: Path) -> None:
+    """Users, names, contents and ids are the same; the keys of the links are not."""
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(SQLiteStore(tmp_path / "both.db")))
+        sites = [
+            stack.enter_context(
+                embedded_site(tmp_path / app, store, settings=JOB_SETTINGS.replace('"demo"', f'"{app}"'))
+            )
+            for app in ("one", "two")
+        ]
+        users = [sign_in(site.app, "ada") for site in sites]
+        documents = [put_up(user, "a.txt", b"The text.") for user in users]
+        urls = [link(user, document) for user, document in zip(users, documents, strict=True)]
+        assert documents[0] == documents[1]
+        assert [[fetch(site, url).status_code for url in urls] for site in sites] == [[200, 404], [404, 200]]
+
+
 def test_members_read_the_text_and_the_file_of_a_document_of_the_library(site: Site) -> None:
     admin, ada = sign_in(site.app, "root", role="admin"), sign_in(site.app, "ada")
     document = put_up(admin, "rules.txt", b"Everybody's rules.", library="true")
@@ -140,3 +204,14 @@ def test_a_text_with_too_many_characters_is_refused_while_it_arrives(site: Site)
     with pytest.raises(TooLarge, match=f"{most:,} characters"), documents.received(ADA, Endless(), "a.txt"):  # type: ignore[arg-type]
         pass
     assert read < most + 200_000
+
+
+@pytest.mark.parametrize("beginning", [rb"% a letter", rb"\documentclass{article}", b"Notes\n\n\\section{One}"])
+def test_a_text_that_is_read_as_tex_is_not_measured_by_the_characters_of_its_file(
+    tmp_path: Path, beginning: bytes
+) -> None:
+    settings = JOB_SETTINGS + "\n[documents]\ntext_characters = 1000\n"
+    with embedded_site(tmp_path, settings=settings, started=False) as site:
+        source = beginning + b" % a long comment" * 100
+        with site.services.documents.received(ADA, io.BytesIO(source), "a.txt") as received:
+            assert received.size == len(source)

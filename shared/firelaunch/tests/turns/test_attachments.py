@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.clocks import half_past_noon
 from firelaunch.documents.kept_files import KeptFileTraces
 from firelaunch.llm.attachments import IMAGE_TOKENS, PAGE_TOKENS, Attachment, takes_of
 from firelaunch.server.app import App, init_app
@@ -122,7 +123,7 @@ def test_an_image_of_another_chat_is_unknown_and_deleting_a_chat_leaves_others_i
 
 def test_a_message_that_is_not_admitted_stores_no_image(make_app: Any, model: ModelServer) -> None:
     settings = SETTINGS.replace("requests_per_minute = 1000", "requests_per_minute = 1")
-    app = make_app(settings, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    app = make_app(settings, clock=half_past_noon, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
     ada = sign_in(app, "ada")
     chat = ada.new_chat()
     assert ask(ada, "nosuchchat", {"text": "x", "files": files(png(1))}).status_code == 404

@@ -30,7 +30,8 @@ _ABANDONED_AFTER = timedelta(hours=12)
 """The age at which a file is abandoned by its process. The slowest request body takes under an hour."""
 
 _OTHER_FORMAT = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:[<{\[%]|PK|[A-Za-z-]+:|From )|.{0,65536}?\\\\(?:documentclass|begin|section|chapter)",
+    rb"(?:\xef\xbb\xbf)?\s*(?:[<{\[%]|PK|[A-Za-z-]+:|From )"
+    rb"|.{0,65536}?\\(?:documentclass|documentstyle|begin|chapter|(?:sub)?section)",
     re.DOTALL,
 )
 """The beginning of a file that may be read as another format than plain text, in which less text may be found."""
