@@ -151,8 +151,17 @@ def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, lo
 
 def copy_template(target: Path) -> Path:
     """The raw template as an app folder."""
+    return _copy_app(TEMPLATE, target)
+
+
+def copy_example(name: str, target: Path) -> Path:
+    """An example's folder as its repo holds it."""
+    return _copy_app(ROOT / "examples" / name, target)
+
+
+def _copy_app(source: Path, target: Path) -> Path:
     ignored = shutil.ignore_patterns(".firelaunch", "__pycache__", ".*_cache", "node_modules", "dist")
-    return Path(shutil.copytree(TEMPLATE, target, ignore=ignored))
+    return Path(shutil.copytree(source, target, ignore=ignored))
 
 
 def copy_with_own_routes(target: Path) -> Path:

@@ -7,21 +7,23 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from browser import BROWSER, NO_BROWSER
 from firelaunch.testing.stripe import StripeServer
+from firelaunch_cli.deploy.web_build import BuildFailed
 from javascript import NoJavaScript, install
-from support import ROOT, free_port
+from support import ROOT, copy_example, free_port, served
 
 from .accounts import signing_in
 from .hosting import hosted
 from .parts import APP, PlayedModel, served_app
-from .site import build_site
+from .site import build_site, example_site
 
 _HERE = Path(__file__).parent
 REPORT = ROOT / "build" / "web.json"
-SHOTS = ROOT / "build" / "web"
 
 _PLANS = [
     {"name": "free", "requests_per_minute": 200, "daily_micro_usd": 500_000, "features": [], "for_sale": False},
@@ -29,24 +31,31 @@ _PLANS = [
 ]
 
 
-def run(short: bool, only: str = "") -> int:
+def run(short: bool, only: str = "", report: Path = REPORT) -> int:
     """Run the scenarios.
 
     Args:
         short: leave out the long ones.
-        only: run those alone whose names hold this.
+        only: run those alone whose names hold one of these words, with "|" between them.
+        report: where the figures are kept, and in a folder beside it the pictures.
 
     Returns:
         the exit code: 0 where all hold, 1 where not.
 
     Raises:
         NoJavaScript: Node or the packages cannot be had.
+        BuildFailed: the client does not build.
     """
     dist = build_site()
     driver = install(_HERE, "driver.mjs", ROOT / "build" / "web-driver") / "driver.mjs"
-    REPORT.parent.mkdir(exist_ok=True)
-    SHOTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, PlayedModel() as model, StripeServer() as stripe:
+    shots = report.with_suffix("")
+    shots.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        PlayedModel() as model,
+        StripeServer() as stripe,
+        _example(Path(scratch) / "mealcoach", not only or "collection" in only) as meals,
+    ):
         line = f"http://127.0.0.1:{free_port()}"
         config = {"app": APP, "mode": "embedded", "api": "", "plans": _PLANS, "sign_in": ["email_link"]}
         with (
@@ -57,18 +66,29 @@ def run(short: bool, only: str = "") -> int:
             told = {
                 "BROWSER": BROWSER or "",
                 "URL": host.url,
+                "MEALS": meals,
                 "LOSSY": lossy.url,
                 "LINE": line.rpartition(":")[2],
                 "FIREBASE": f"/assets/{next(dist.glob('assets/firebase-*.js')).name}",
                 "API": server.url,
-                "REPORT": str(REPORT),
-                "SHOTS": str(SHOTS),
+                "REPORT": str(report),
+                "SHOTS": str(shots),
                 "SHORT": "1" if short else "",
                 "ONLY": only,
             }
             with signing_in(Path(scratch) / "signing-in", dist) as accounts:
                 told |= {"ACCOUNTS": accounts.host.url, "INVITE": accounts.invite}
                 return subprocess.run(["node", driver], env={**os.environ, **told}, check=False).returncode
+
+
+@contextmanager
+def _example(folder: Path, wanted: bool) -> Iterator[str]:
+    """The address of the example with a page of its own, which serves its client itself; empty if it is not wanted."""
+    if not wanted:
+        yield ""
+        return
+    with served(copy_example(folder.name, folder), FIRELAUNCH_WEB=str(example_site(folder.name))) as server:
+        yield server.url
 
 
 def main() -> int:
@@ -78,7 +98,7 @@ def main() -> int:
         return 2
     try:
         code = run(bool(os.environ.get("SHORT")), os.environ.get("ONLY", ""))
-    except NoJavaScript as error:
+    except (NoJavaScript, BuildFailed) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     report = json.loads(REPORT.read_text())

@@ -84,6 +84,17 @@ def answer(turn: Turn) -> Iterator[Chunk]:
 '''
 
 
+_SMALL_PLANS = """[plans.slow]
+requests_per_minute = 2
+daily_usd = "0.50"
+
+[plans.tiny]
+requests_per_minute = 200
+daily_usd = "0.02"
+
+"""
+
+
 def _pieces(text: str) -> list[str]:
     return [text[at : at + 6] for at in range(0, len(text), 6)]
 
@@ -120,7 +131,7 @@ def _play(text: str) -> Action:
         "refused": Fault(400),
         "down": Fault(503),
         "cite": Reply(words=_pieces("The warranty lasts two years [1]. Nothing else does [7].")),
-        "dear": Reply(words=["Dear."], usage=(10, 0, 30_000)),
+        "dear": Reply(words=["Dear."], usage=(10, 0, 300_000)),  # more than a tiny plan's day, of the cheap model too
     }
     if text.startswith("Your answer was cut off"):
         return Reply(words=[" and ", "the end."])
@@ -137,7 +148,7 @@ def served_app(folder: Path, model: PlayedModel, stripe: StripeServer, settings:
     for old, new in (
         ("requests_per_minute = 20\n", "requests_per_minute = 200\n"),
         ('# stripe_price = "price_..."', 'stripe_price = "price_pro"'),
-        ("[plans.pro]\n", '[plans.tiny]\nrequests_per_minute = 2\ndaily_usd = "0.02"\n\n[plans.pro]\n'),
+        ("[plans.pro]\n", f"{_SMALL_PLANS}[plans.pro]\n"),
     ):
         assert old in text, old
         text = text.replace(old, new, 1)

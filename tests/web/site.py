@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from firelaunch_cli.deploy.web_build import BuildFailed, node_problem
 from javascript import NoJavaScript, install
 from support import ROOT, TEMPLATE
 
@@ -27,8 +28,11 @@ def build_site(name: str = "template", *overlays: Path) -> Path:
         the folder with what was built.
 
     Raises:
-        NoJavaScript: Node is missing, or npm could not install or build.
+        NoJavaScript: Node is missing or too old, or npm could not install the packages.
+        BuildFailed: the sources do not build.
     """
+    if (problem := node_problem()) is not None:
+        raise NoJavaScript(problem)
     packages = install(_WEB, "index.html", ROOT / "build" / "web-site", lambda: _say("installing the packages ..."))
     folder = packages / name  # npm finds the packages in the folder above
     sources = folder / "src"
@@ -48,7 +52,7 @@ def _build(folder: Path) -> None:
     command = ["npm", "run", "build"]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NoJavaScript(f"npm run build failed:\n{(done.stdout + done.stderr).strip()[-6000:]}")
+        raise BuildFailed(f"npm run build failed:\n{(done.stdout + done.stderr).strip()[-6000:]}")
 
 
 def _digest(folder: Path) -> str:
@@ -74,7 +78,7 @@ def main() -> int:
     try:
         built = example_site(sys.argv[1]) if len(sys.argv) > 1 else build_site()
         _say(f"built {built.relative_to(ROOT)}")
-    except NoJavaScript as error:
+    except (NoJavaScript, BuildFailed) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     return 0

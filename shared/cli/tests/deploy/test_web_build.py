@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,26 @@ def test_what_npm_says_is_shown_and_nothing_half_made_is_taken_for_built(
     calls(app)
     assert (build.run() / "index.html").exists()
     assert calls(app) == (["ci", "run"] if step == ["ci"] else ["run"])
+
+
+def test_an_example_that_holds_only_what_differs_is_built_with_the_templates_other_files(
+    app: Path, build: WebBuild
+) -> None:
+    template = app.parent / "template" / "web"
+    (app / "web").rename(app.parent / "moved")
+    template.parent.mkdir()
+    (app.parent / "moved").rename(template)
+    (template / "old.ts").write_text("old")
+    (app / "web").mkdir()
+    example = replace(build, template=template)
+    assert not build.there, "an app of its own brings all files"
+    assert example.there
+    assert (example.run() / "index.html").read_text() == "one"
+    (app / "web" / "src.ts").write_text("the example's")
+    (template / "old.ts").unlink()
+    assert (example.run() / "index.html").read_text() == "the example's"
+    assert not (example.folder / "old.ts").exists(), "a file that the template no longer has"
+    assert sorted(path.name for path in (app / "web").iterdir()) == ["src.ts"], "nothing is made beside the sources"
 
 
 @pytest.mark.parametrize(

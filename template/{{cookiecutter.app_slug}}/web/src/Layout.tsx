@@ -8,9 +8,10 @@ import { Sidebar } from "./Sidebar";
 import { texts } from "./texts";
 import { Button } from "./ui/Button";
 import { Boundary } from "./ui/Boundary";
-import { Drawer } from "./ui/Dialog";
 import { Notice } from "./ui/Notice";
 import { Spinner } from "./ui/Spinner";
+
+const Drawer = lazy(() => import("./ui/Drawer"));
 
 const PAGES = [
   ...pages,
@@ -23,6 +24,7 @@ const PAGES = [
 export function Layout() {
   const [path] = useLocation();
   const [drawer, setDrawer] = useState(false);
+  const [drawn, setDrawn] = useState(false); // the drawer's part is loaded when it is first opened
   const { ended, signOut } = useSession();
   useEffect(() => setDrawer(false), [path]);
   const { Page } = PAGES.find((page) => page.path === path) ?? {};
@@ -35,7 +37,7 @@ export function Layout() {
         <Sidebar />
       </aside>
       <div className="flex min-w-0 flex-1 flex-col">
-        <Button variant="ghost" size="icon" aria-label={texts.menu} onClick={() => setDrawer(true)} className="absolute top-1.5 left-2 z-10 md:hidden">
+        <Button variant="ghost" size="icon" aria-label={texts.menu} onClick={() => (setDrawn(true), setDrawer(true))} className="absolute top-1.5 left-2 z-10 md:hidden">
           <MenuIcon aria-hidden className="size-5" />
         </Button>
         {ended && (
@@ -49,9 +51,13 @@ export function Layout() {
           </Boundary>
         </main>
       </div>
-      <Drawer open={drawer} close={() => setDrawer(false)} label={texts.chats.title}>
-        <Sidebar />
-      </Drawer>
+      <Suspense>
+        {drawn && (
+          <Drawer open={drawer} close={() => setDrawer(false)} label={texts.chats.title}>
+            <Sidebar />
+          </Drawer>
+        )}
+      </Suspense>
     </div>
   );
 }

@@ -1,9 +1,8 @@
 import { Archive, ArchiveRestore, Ellipsis, FileText, LogOut, Moon, PenLine, Sparkles, SquarePen, Sun, SunMoon, Trash2, UserRound } from "lucide-react";
-import { type ReactNode, useState } from "react";
+import { lazy, type ReactNode, Suspense, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { BudgetBar } from "./account/usage";
 import { pages } from "./pages";
-import { RemoveChat, RenameChat } from "./chat/ChatDialogs";
 import { type Chat, useChats } from "./lib/chats";
 import { cx } from "./lib/cx";
 import { setTheme, type Theme, useTheme } from "./lib/theme";
@@ -11,6 +10,8 @@ import { useSession } from "./session/session";
 import { texts } from "./texts";
 import { Button, buttonClass } from "./ui/Button";
 import { Menu } from "./ui/Menu";
+
+const ChatDialog = lazy(() => import("./chat/ChatDialog"));
 
 /** Chats and pages to go to, and the user's menu. */
 export function Sidebar() {
@@ -134,8 +135,7 @@ function ChatItem({ chat }: { chat: Chat }) {
           { label: texts.chats.remove, icon: <Trash2 aria-hidden className={icon} />, danger: true, run: () => setDialog("remove") },
         ]}
       />
-      {dialog === "rename" && <RenameChat chat={chat} close={() => setDialog(null)} />}
-      {dialog === "remove" && <RemoveChat chat={chat} close={() => setDialog(null)} removed={() => here && navigate("/")} />}
+      <Suspense>{dialog && <ChatDialog kind={dialog} chat={chat} close={() => setDialog(null)} removed={() => here && navigate("/")} />}</Suspense>
     </li>
   );
 }

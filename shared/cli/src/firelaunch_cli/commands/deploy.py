@@ -53,13 +53,14 @@ from ..deploy.terraform import left_to_terraform
 from ..deploy.variables import left_behind, own_variables
 from ..deploy.vertex_steps import begin, finish, found
 from ..deploy.web_app import web_app, web_config
-from ..deploy.web_build import BuildFailed, WebBuild, node_problem
+from ..deploy.web_build import BuildFailed, node_problem
 from ..doctor.env_file import read_env
 from .apps import app_folder, env_option
 from .checkout import builds_of, firelaunch_checkout
 from .progress import Progress
 from .rules import composed_rules
 from .start_check import would_start
+from .web_client import web_build
 from .web_config import shown
 
 __all__ = ["command", "planned"]
@@ -230,7 +231,7 @@ class _Deploy:
         """
         if not self.settings.cloud.site:
             return None
-        build = WebBuild(self.folder, Progress(2).step, os.environ)
+        build = web_build(self.folder)
         off = "or take cloud.site out of firelaunch.toml"
         if not build.there:
             raise CommandFailed(f"cloud.site names a site, and {build.folder} holds no web client", off)

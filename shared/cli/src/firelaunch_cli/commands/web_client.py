@@ -1,4 +1,4 @@
-"""Build an app's web client for commands that serve the app on this machine."""
+"""Build an app's web client, for commands that serve or deploy the app."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from pathlib import Path
 import click
 
 from ..deploy.web_build import NODE, BuildFailed, WebBuild, node_problem
+from .apps import repo_around
 from .progress import Progress
 
-__all__ = ["VARIABLE", "client_environ"]
+__all__ = ["VARIABLE", "client_environ", "web_build"]
 
 VARIABLE = "FIRELAUNCH_WEB"
 """The folder of the built client, as the app is told it."""
 
 _PLAIN = "/ is the plain page"
+
+
+def web_build(folder: Path) -> WebBuild:
+    """Return the build of the client of the app in ``folder``, with the template of the repo around it."""
+    root = repo_around(folder)
+    template = next(root.glob("template/*/web"), None) if root else None
+    return WebBuild(folder, Progress(2).step, os.environ, template)
 
 
 def client_environ(folder: Path) -> dict[str, str]:
@@ -26,7 +34,7 @@ def client_environ(folder: Path) -> dict[str, str]:
     """
     if VARIABLE in os.environ:
         return {}
-    build = WebBuild(folder, Progress(2).step, os.environ)
+    build = web_build(folder)
     if not build.there:
         return {}
     problem = node_problem()

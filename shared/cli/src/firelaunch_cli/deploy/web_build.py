@@ -47,25 +47,30 @@ def node_problem(environ: Mapping[str, str] = os.environ) -> str | None:
 class WebBuild:
     """The web client of an app: its sources in ``web/``, and what was built of them in ``web/dist``.
 
+    The ``web/`` of an example may hold only what differs from the template's. Then the client is put together and built
+    in ``.firelaunch/web``.
+
     Args:
         app: the app's folder.
         step: shows each step that takes long.
         environ: of npm.
+        template: the template's ``web/``, where there is one.
     """
 
     app: Path
     step: Step
     environ: Mapping[str, str]
+    template: Path | None = None
 
     @property
     def folder(self) -> Path:
-        """The folder of the sources."""
-        return self.app / "web"
+        """The folder of all sources."""
+        return self._own if self._base is None else self._state / "web"
 
     @property
     def there(self) -> bool:
         """Whether the app has a web client."""
-        return (self.folder / "package.json").is_file() and (self.folder / "package-lock.json").is_file()
+        return self._base is not None or _whole(self._own)
 
     def run(self) -> Path:
         """Build what has changed, and return the folder of what is built.
@@ -75,6 +80,8 @@ class WebBuild:
         Raises:
             BuildFailed: npm failed. What was built before is no longer taken for current.
         """
+        if (base := self._base) is not None:
+            self._put_together(base)
         lock = _digest([self.folder / "package-lock.json"], self.folder)
         sources = _digest(_sources(self.folder), self.folder)
         stamp, dist = self._stamp(), self.folder / "dist"
@@ -91,6 +98,18 @@ class WebBuild:
             raise BuildFailed(f"npm run build made no {dist / 'index.html'}.")
         self._keep({"lock": lock, "sources": sources})
         return dist
+
+    def _put_together(self, template: Path) -> None:
+        self._state.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
+        for path in self.folder.iterdir():
+            if path.name not in _MADE:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for source in (template, self._own):
+            for path in _sources(source):
+                target = self.folder / path.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
 
     def _npm(self, *words: str) -> None:
         command = ["npm", *words]
@@ -122,8 +141,22 @@ class WebBuild:
         (self._state / _STAMP).write_text(json.dumps(stamp), encoding="utf-8")
 
     @property
+    def _own(self) -> Path:
+        return self.app / "web"
+
+    @property
+    def _base(self) -> Path | None:
+        """The template's ``web/``, where the app's own needs it."""
+        needed = self._own.is_dir() and not _whole(self._own)
+        return self.template if needed and self.template is not None and _whole(self.template) else None
+
+    @property
     def _state(self) -> Path:
         return self.app / ".firelaunch"
+
+
+def _whole(folder: Path) -> bool:
+    return (folder / "package.json").is_file() and (folder / "package-lock.json").is_file()
 
 
 def _sources(folder: Path) -> Iterator[Path]:

@@ -162,7 +162,7 @@ function RemoveAccount({ close }: { close: () => void }) {
   const submit = async (event: FormEvent) => {
     event.preventDefault();
     try {
-      await api.fetch("/v1/me", { method: "DELETE" });
+      await api.client.DELETE("/v1/me");
       // Firebase refuses it to whoever signed in long ago; the data here is gone all the same.
       await user.remove?.().catch(() => undefined);
       await signOut();

@@ -355,7 +355,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** Read how large documents may be */
+        get: operations["getUploadLimits"];
         put?: never;
         /**
          * Upload a document
@@ -426,6 +427,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/documents/{id}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a link to a document's file
+         * @description The link works for five minutes, for whoever has it. It ends with the document, and when the document is replaced.
+         */
+        get: operations["getDocumentFile"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/documents/{id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fetch a document's file by its link
+         * @description The `url` of a file. It needs no token, as its `key` says who may have the file, and until when. One range of its bytes may be asked for.
+         */
+        get: operations["getDocumentContent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/search": {
         parameters: {
             query?: never;
@@ -454,7 +495,11 @@ export interface paths {
         get: operations["getMe"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Erase all that you have here
+         * @description A job of the app removes all of the caller's data in this app, and cancels their subscriptions; it cannot be undone. The account in Firebase Authentication belongs to all apps of the project: the client deletes it afterwards.
+         */
+        delete: operations["eraseMe"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1334,21 +1379,32 @@ export interface components {
          *       "id": "d0123456789abcdef0123456789abcdef",
          *       "job_id": "j0123456789abcdef0123456789abcdef",
          *       "name": "handbook.pdf",
+         *       "part_of": null,
          *       "progress": 1,
          *       "status": "ready",
          *       "updated_at": "2026-03-01T09:30:02.000000Z",
-         *       "url": null
+         *       "url": null,
+         *       "warnings": [
+         *         {
+         *           "code": "picture_pages",
+         *           "message": "3 of 4 pages are pictures. Run text recognition (OCR) on the file and upload it again."
+         *         }
+         *       ]
          *     }
          */
         DocumentAnswer: {
             id: string;
             name: string;
             url: string | null;
+            /** @description The mail that it is attached to, and is deleted with. */
+            part_of?: string | null;
             /** @description "queued", "parsing", "embedding", "ready", "failed" or "deleting". */
             status: string;
             /** @description From 0 to 1; written at most once a second. */
             progress: number;
             error: components["schemas"]["DocumentError"] | null;
+            /** @description What was not read of a file that was read. */
+            warnings: components["schemas"]["DocumentWarning"][];
             bytes: number;
             /** @description Of its text. */
             characters: number;
@@ -1381,10 +1437,17 @@ export interface components {
          *           "id": "d0123456789abcdef0123456789abcdef",
          *           "job_id": "j0123456789abcdef0123456789abcdef",
          *           "name": "handbook.pdf",
+         *           "part_of": null,
          *           "progress": 1,
          *           "status": "ready",
          *           "updated_at": "2026-03-01T09:30:02.000000Z",
-         *           "url": null
+         *           "url": null,
+         *           "warnings": [
+         *             {
+         *               "code": "picture_pages",
+         *               "message": "3 of 4 pages are pictures. Run text recognition (OCR) on the file and upload it again."
+         *             }
+         *           ]
          *         }
          *       ],
          *       "next_cursor": null
@@ -1402,6 +1465,13 @@ export interface components {
             name?: string;
             /** @description For all members of the app; admins alone may. If left out: false. */
             library?: boolean;
+        };
+        /** @description Something of a document's file that was not read. */
+        DocumentWarning: {
+            /** @description Short and stable, for code, such as "picture_pages". */
+            code: string;
+            /** @description For the user, with what to do about it. */
+            message: string;
         };
         /**
          * @description The form of every error.
@@ -1482,6 +1552,28 @@ export interface components {
                 [key: string]: unknown;
             };
             usage: components["schemas"]["TurnUsage"];
+        };
+        /**
+         * @description Where to fetch a document's file.
+         * @example {
+         *       "bytes": 182044,
+         *       "document_id": "d0123456789abcdef0123456789abcdef",
+         *       "expires_at": "2026-03-01T09:35:00.000000Z",
+         *       "name": "handbook.pdf",
+         *       "url": "https://my-app-1234567890.europe-west1.run.app/v1/documents/d0123/content?key=..."
+         *     }
+         */
+        FileLink: {
+            document_id: string;
+            name: string;
+            bytes: number;
+            /** @description Needs no token. Browsers show PDFs and pictures, and download everything else. */
+            url: string;
+            /**
+             * Format: date-time
+             * @description Until when `url` works. Each request gives a new one.
+             */
+            expires_at: string;
         };
         /** @description A file for a message. Its part of the form names its type. */
         FileUpload: {
@@ -1820,6 +1912,7 @@ export interface components {
          *       "headings": [
          *         "Leave"
          *       ],
+         *       "last_page": 4,
          *       "library": false,
          *       "number": 1,
          *       "page": 3,
@@ -1840,7 +1933,10 @@ export interface components {
             url: string | null;
             /** @description The record whose text it is: the caller's own, or with `library` the app's. */
             record?: components["schemas"]["RecordSource"] | null;
+            /** @description Page, slide or sheet on which it begins, counted from 1. */
             page: number | null;
+            /** @description That on which it ends. */
+            last_page?: number | null;
             headings: string[];
             start: number;
             end: number;
@@ -2014,6 +2110,7 @@ export interface components {
          *           "headings": [
          *             "Leave"
          *           ],
+         *           "last_page": 4,
          *           "library": false,
          *           "number": 1,
          *           "page": 3,
@@ -2043,6 +2140,7 @@ export interface components {
          *       "headings": [
          *         "Leave"
          *       ],
+         *       "last_page": 4,
          *       "library": false,
          *       "number": 1,
          *       "page": 3,
@@ -2061,7 +2159,10 @@ export interface components {
             url: string | null;
             /** @description The record whose text it is: the caller's own, or with `library` the app's. */
             record?: components["schemas"]["RecordSource"] | null;
+            /** @description Page, slide or sheet on which it begins, counted from 1. */
             page: number | null;
+            /** @description That on which it ends. */
+            last_page?: number | null;
             headings: string[];
             start: number;
             end: number;
@@ -2130,6 +2231,7 @@ export interface components {
          *       "headings": [
          *         "Leave"
          *       ],
+         *       "last_page": 3,
          *       "library": false,
          *       "page": 3,
          *       "start": 5210,
@@ -2145,6 +2247,8 @@ export interface components {
             url: string | null;
             /** @description Page, slide or sheet on which it begins, counted from 1. */
             page: number | null;
+            /** @description That on which it ends. */
+            last_page: number | null;
             /** @description Those that it stands under where it begins, outermost first. */
             headings: string[];
             start: number;
@@ -2297,6 +2401,22 @@ export interface components {
          */
         Up: {
             status: string;
+        };
+        /**
+         * @description How large documents may be.
+         * @example {
+         *       "file_bytes": 26214400,
+         *       "request_bytes": 26214400,
+         *       "text_characters": 12000000
+         *     }
+         */
+        UploadLimits: {
+            /** @description The most bytes of a file in a request to `/v1/uploads`. */
+            request_bytes: number;
+            /** @description The most bytes of a file that comes by Firebase Storage or from a URL. */
+            file_bytes: number;
+            /** @description The most characters of a document's text. */
+            text_characters: number;
         };
         /**
          * @description A file that can be sent in messages: `{"files": [{"url": "<id>", "filename": "report.pdf"}]}`.
@@ -3331,7 +3451,7 @@ export interface operations {
                      *
                      *     data: {"type": "finish-step"}
                      *
-                     *     data: {"type": "finish", "finishReason": "stop", "messageMetadata": {"status": "complete", "finish": "stop", "created_at": "2026-03-01T09:30:04.000000Z", "usage": {"model": "gpt-5.4-mini", "input_tokens": 42, "cached_input_tokens": 0, "output_tokens": 4, "estimated": false, "cost_micro_usd": 50, "cheaper_model": false, "cached": false}}}
+                     *     data: {"type": "finish", "finishReason": "stop", "messageMetadata": {"status": "complete", "finish": "stop", "created_at": "2026-03-01T09:30:04.000000Z", "usage": {"model": "gpt-5.4-mini", "input_tokens": 42, "cached_input_tokens": 0, "output_tokens": 4, "estimated": false, "cost_micro_usd": 50, "cheaper_model": false, "cached": false}, "citations": []}}
                      *
                      *     data: [DONE]
                      */
@@ -4034,7 +4154,7 @@ export interface operations {
                      *
                      *     data: {"type": "finish-step"}
                      *
-                     *     data: {"type": "finish", "finishReason": "stop", "messageMetadata": {"status": "complete", "finish": "stop", "created_at": "2026-03-01T09:30:04.000000Z", "usage": {"model": "gpt-5.4-mini", "input_tokens": 42, "cached_input_tokens": 0, "output_tokens": 4, "estimated": false, "cost_micro_usd": 50, "cheaper_model": false, "cached": false}}}
+                     *     data: {"type": "finish", "finishReason": "stop", "messageMetadata": {"status": "complete", "finish": "stop", "created_at": "2026-03-01T09:30:04.000000Z", "usage": {"model": "gpt-5.4-mini", "input_tokens": 42, "cached_input_tokens": 0, "output_tokens": 4, "estimated": false, "cost_micro_usd": 50, "cheaper_model": false, "cached": false}, "citations": []}}
                      *
                      *     data: [DONE]
                      */
@@ -5091,6 +5211,93 @@ export interface operations {
             };
         };
     };
+    getUploadLimits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadLimits"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    /** @description Bearer */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request-URI Too Long */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that may help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     uploadDocument: {
         parameters: {
             query?: never;
@@ -5683,6 +5890,212 @@ export interface operations {
             };
         };
     };
+    getDocumentFile: {
+        parameters: {
+            query?: {
+                /** @description The app's library rather than the caller's own documents. */
+                library?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The resource's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileLink"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    /** @description Bearer */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    /** @description Seconds after which to try again, where that may help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request-URI Too Long */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that may help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    getDocumentContent: {
+        parameters: {
+            query: {
+                /** @description As in the `url`. */
+                key: string;
+            };
+            header?: never;
+            path: {
+                /** @description The resource's id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request-URI Too Long */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    /** @description Seconds after which to try again, where that may help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that may help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
     searchDocuments: {
         parameters: {
             query?: never;
@@ -5876,6 +6289,100 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request-URI Too Long */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    /** @description Seconds after which to try again, where that may help. */
+                    "Retry-After"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+        };
+    };
+    eraseMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    /** @description Bearer */
+                    "WWW-Authenticate"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,5 +1,5 @@
 import { ArrowDown } from "lucide-react";
-import { useCallback, useState } from "react";
+import { lazy, Suspense, useCallback, useState } from "react";
 import { body } from "../api/client";
 import { useChats } from "../lib/chats";
 import { useStickToEnd } from "../lib/useStickToEnd";
@@ -9,10 +9,11 @@ import { Button } from "../ui/Button";
 import { Notice } from "../ui/Notice";
 import { Spinner } from "../ui/Spinner";
 import { Composer } from "./Composer";
-import { Message } from "./Message";
 import { Problem } from "./Problem";
 import type { ChatMessage } from "./types";
 import { useConversation } from "./useConversation";
+
+const Message = lazy(async () => ({ default: (await import("./Message")).Message }));
 
 interface Props {
   id: string;
@@ -45,15 +46,17 @@ export function Conversation(props: Props) {
           {empty && <Greeting />}
           <Earlier id={props.id} cursor={props.cursor} chat={chat} />
           <div role="log" aria-label={texts.chats.title} aria-busy={chat.running} className="flex flex-col gap-6">
-            {chat.messages.map((message, index) => (
-              <Message
-                key={message.id}
-                message={message}
-                chat={chat}
-                chatId={props.id}
-                isLast={index === chat.messages.length - 1}
-              />
-            ))}
+            <Suspense>
+              {chat.messages.map((message, index) => (
+                <Message
+                  key={message.id}
+                  message={message}
+                  chat={chat}
+                  chatId={props.id}
+                  isLast={index === chat.messages.length - 1}
+                />
+              ))}
+            </Suspense>
           </div>
           {waiting && <Spinner label={texts.chat.waiting} />}
           {chat.lost && <Notice kind="warn">{texts.chat.reconnecting}</Notice>}

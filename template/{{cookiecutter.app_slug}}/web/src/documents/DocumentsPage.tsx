@@ -14,7 +14,7 @@ import { Page } from "../ui/Page";
 import { Spinner } from "../ui/Spinner";
 import { type Sending, useSending } from "./upload";
 
-type Document = Schemas["DocumentAnswer"] & { warnings?: { code: string; message: string }[] };
+type Document = Schemas["DocumentAnswer"];
 
 /** How often documents that are being read are asked for, in milliseconds. */
 const POLL = 1500;
@@ -154,7 +154,6 @@ function SendingItem({ sending, dismiss }: { sending: Sending; dismiss: () => vo
 function Item({ document, own, changed }: { document: Document; own: boolean; changed: () => void }) {
   const { api } = useSession();
   const [removing, setRemoving] = useState(false);
-  const { warnings = [] } = document;
   const remove = async () => {
     await api.client.DELETE("/v1/documents/{id}", { params: { path: { id: document.id } } });
     changed();
@@ -183,7 +182,7 @@ function Item({ document, own, changed }: { document: Document; own: boolean; ch
           {document.error.message}
         </p>
       )}
-      {warnings.map((warning) => (
+      {document.warnings.map((warning) => (
         <p key={warning.code} className="flex gap-2 text-sm text-warn">
           <TriangleAlert aria-hidden className="mt-0.5 size-4 shrink-0" />
           <span className="[overflow-wrap:anywhere]">{warning.message}</span>

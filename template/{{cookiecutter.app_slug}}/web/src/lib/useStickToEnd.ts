@@ -23,6 +23,7 @@ export function useStickToEnd(content: unknown) {
     box.addEventListener("scroll", look, { passive: true });
     const resized = new ResizeObserver(() => sticks.current && toEnd());
     resized.observe(box);
+    if (box.firstElementChild) resized.observe(box.firstElementChild); // parts that are loaded, and images, come later
     return () => {
       box.removeEventListener("scroll", look);
       resized.disconnect();

@@ -5,7 +5,8 @@ import { cx } from "../lib/cx";
 import { texts } from "../texts";
 import { buttonClass } from "./Button";
 
-const BACKDROP = "fixed inset-0 z-40 bg-black/40 transition-opacity data-starting-style:opacity-0 data-ending-style:opacity-0";
+/** The class of what darkens the page behind a dialog. */
+export const BACKDROP = "fixed inset-0 z-40 bg-black/40 transition-opacity data-starting-style:opacity-0 data-ending-style:opacity-0";
 
 /** A dialog in the middle of the page. The focus stays in it, and Escape closes it. */
 export function Dialog(props: { open: boolean; close: () => void; title: ReactNode; children: ReactNode; wide?: boolean }) {
@@ -28,23 +29,6 @@ export function Dialog(props: { open: boolean; close: () => void; title: ReactNo
           <div className="flex flex-col gap-4 overflow-y-auto p-5 pt-0" tabIndex={-1}>
             {props.children}
           </div>
-        </Base.Popup>
-      </Base.Portal>
-    </Base.Root>
-  );
-}
-
-/** A panel that slides in from the left: the sidebar of a phone. */
-export function Drawer(props: { open: boolean; close: () => void; label: string; children: ReactNode }) {
-  return (
-    <Base.Root open={props.open} onOpenChange={(open) => !open && props.close()}>
-      <Base.Portal>
-        <Base.Backdrop className={BACKDROP} />
-        <Base.Popup
-          aria-label={props.label}
-          className="fixed inset-y-0 left-0 z-50 flex w-[min(20rem,85vw)] flex-col bg-panel shadow-xl outline-none transition-transform data-ending-style:-translate-x-full data-starting-style:-translate-x-full"
-        >
-          {props.children}
         </Base.Popup>
       </Base.Portal>
     </Base.Root>

@@ -6,7 +6,12 @@ import { Confirm } from "../ui/Confirm";
 import { Dialog } from "../ui/Dialog";
 import { Field } from "../ui/Field";
 
-export function RenameChat({ chat, close }: { chat: Chat; close: () => void }) {
+/** The dialog that renames a chat, or the one that deletes it. */
+export default function ChatDialog(props: { kind: "rename" | "remove"; chat: Chat; close: () => void; removed: () => void }) {
+  return props.kind === "rename" ? <RenameChat {...props} /> : <RemoveChat {...props} />;
+}
+
+function RenameChat({ chat, close }: { chat: Chat; close: () => void }) {
   const [title, setTitle] = useState(chat.title);
   const { change } = useChats();
   const [failed, setFailed] = useState<string | null>(null);
@@ -29,7 +34,7 @@ export function RenameChat({ chat, close }: { chat: Chat; close: () => void }) {
   );
 }
 
-export function RemoveChat({ chat, close, removed }: { chat: Chat; close: () => void; removed: () => void }) {
+function RemoveChat({ chat, close, removed }: { chat: Chat; close: () => void; removed: () => void }) {
   const { remove } = useChats();
   const run = async () => {
     await remove(chat.id);

@@ -1,0 +1,29 @@
+"""The ways that users go most, through the web client in Chromium. ``make test-web`` goes all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from browser import BROWSER, NO_BROWSER
+from javascript import NoJavaScript
+
+from .__main__ import run
+
+WAYS = ("sign in, ask", "little is loaded", "tools:", "another user")
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_users_sign_in_chat_allow_tools_and_delete_their_accounts_on_pages_that_axe_finds_nothing_wrong_with(
+    tmp_path: Path,
+) -> None:
+    report = tmp_path / "web.json"
+    try:
+        run(short=True, only="|".join(WAYS), report=report)
+    except NoJavaScript as error:
+        pytest.skip(f"no web client: {error}")
+    found = json.loads(report.read_text())
+    assert found["failures"] == []
+    assert found["violations"] == []
+    assert found["scenarios"] == len(WAYS), "each name stands for one scenario"
