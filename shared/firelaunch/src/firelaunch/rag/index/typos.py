@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from .words import QUERY_TERMS, QueryWord
@@ -40,7 +41,8 @@ def corrected(words: Sequence[QueryWord], vocabulary: Vocabulary) -> list[QueryW
     for word in words:
         if left and _may_be_a_typo(word.forms[0]) and not any(map(vocabulary.has, word.forms)):
             left -= 1
-            replaced.append(QueryWord(tuple(_similar(word.forms[0], vocabulary)) or word.forms, word.fragments))
+            forms = tuple(_similar(word.forms[0], vocabulary)) or word.forms
+            replaced.append(replace(word, forms=forms))
         else:
             replaced.append(word)
     return replaced

@@ -38,6 +38,11 @@ _COMPOUND_GRAM = 4
 _TIMES = 3
 """How often a word counts for each time that one of its fragments does."""
 
+_UNTOLD_WEIGHT = 2
+"""The weight of each word of a question in an unknown language. English texts, which have no fragments, would lose to
+texts in languages that have them.
+"""
+
 _SURE = 0.95
 """The least probability of a text's detected language."""
 
@@ -173,6 +178,7 @@ class Analyzer:
             languages: those of the texts that are searched; None if they are not known.
         """
         tried = self._tried(text, languages)
+        weight = _UNTOLD_WEIGHT if len(set(tried) - {self._default, CODE}) > 1 else 1
         plain = _normalized(text)
         words: dict[tuple[str, ...], QueryWord] = {}
         for run in _RUN.findall(plain):
@@ -182,9 +188,9 @@ class Analyzer:
             # The parts of an identifier, and the pairs of a script without spaces, are words of their own.
             is_one = all(sum(map(is_word, terms)) <= 1 for terms in analyzed)
             for group in [forms] if is_one and forms else [(form,) for form in forms]:
-                words.setdefault(group, QueryWord(group, fragments))
+                words.setdefault(group, QueryWord(group, fragments, weight))
         for joined in [*_joined(plain), *map(_squeezed, _TYPED_CODE.findall(plain))]:
-            words.setdefault((joined,), QueryWord((joined,)))
+            words.setdefault((joined,), QueryWord((joined,), (), weight))
         return list(words.values())
 
     def query(self, text: str, languages: Collection[str] | None = None) -> list[str]:
