@@ -226,7 +226,22 @@ def test_a_figure_below_its_least_value_ends_with_1_without_an_older_report(tmp_
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
 
 
-@pytest.mark.parametrize(("gate", "says"), [("mrr", "FIGURE=VALUE"), ("hybrid.mrr=1", "no figure 'hybrid.mrr'")])
+@pytest.mark.parametrize("threshold", ["nan", "inf"])
+def test_a_threshold_that_no_figure_can_fall_by_is_wrong_input(tmp_path: Path, threshold: str) -> None:
+    done = run(collection(tmp_path / "c"), "--embedder", "none", "--threshold", threshold)
+    assert (done.exit_code, "--threshold is a number" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("gate", "says"),
+    [
+        ("mrr", "FIGURE=VALUE"),
+        ("mrr=nan", "FIGURE=VALUE"),
+        ("mrr=-inf", "FIGURE=VALUE"),
+        ("=1", "FIGURE=VALUE"),
+        ("hybrid.mrr=1", "no figure 'hybrid.mrr'"),
+    ],
+)
 def test_a_gate_that_gates_nothing_is_wrong_input(tmp_path: Path, gate: str, says: str) -> None:
     done = run(collection(tmp_path / "c"), "--embedder", "none", "--min", gate)
     assert done.exit_code == 2

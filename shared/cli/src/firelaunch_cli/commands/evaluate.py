@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -81,6 +82,8 @@ def command(
     folder = _folder(folder)
     if with_content and not from_ratings:
         raise click.UsageError("--with-content goes with --from-ratings.")
+    if not math.isfinite(threshold):  # no figure is lower by more than "nan", so it would find no regression
+        raise click.UsageError("--threshold is a number, such as 0.01.")
     try:
         if from_ratings:
             _print_ratings(folder, contents=with_content)
@@ -125,11 +128,14 @@ def _write(
 
 def _gate(text: str) -> tuple[str, float]:
     """Return the figure and its least value in ``FIGURE=VALUE``."""
-    figure, _, value = text.rpartition("=")
+    figure, _, text_of_value = text.rpartition("=")
     try:
-        return figure, float(value)
+        value = float(text_of_value)
     except ValueError:
-        raise CollectionError(f"--min {text}: not FIGURE=VALUE, such as passed=0.9.") from None
+        value = math.nan
+    if not figure or not math.isfinite(value):  # nothing is below "nan", so it would gate nothing
+        raise CollectionError(f"--min {text}: not FIGURE=VALUE, such as passed=0.9.")
+    return figure, value
 
 
 def _print_ratings(folder: Path, *, contents: bool) -> None:
