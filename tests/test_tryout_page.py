@@ -435,6 +435,52 @@ def test_a_citation_opens_the_passage_at_its_place_in_its_document(
     wait_until(lambda: there.texts("#passage") == [])
 
 
+def _targets(page: Page) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = page.command("Target.getTargets")["targetInfos"]
+    return found
+
+
+def tabs(page: Page) -> list[dict[str, Any]]:
+    """The browser's tabs, but for the page's own."""
+    return [each for each in _targets(page) if each["type"] == "page" and "#user=" not in each["url"]]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_cited_pdf_opens_in_a_tab_and_an_uploaded_page_is_downloaded_and_does_not_run(
+    there: Page, model: ModelServer, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    there.resize(*size, phone=size == PHONE)
+    (tmp_path / "leave.pdf").write_bytes(pdf([lines_of("# Leave\n\nThe walrus has leave."), None]))
+    (tmp_path / "pay.html").write_text(f"<title>Pay</title><h1>Pay</h1><p>The otter is paid.</p>{HOSTILE}")
+    there.choose("#file", tmp_path / "leave.pdf", tmp_path / "pay.html")
+    if size == PHONE:
+        there.click("#open-side")
+    there.until("#files .warning", "1 of 2 pages is a picture.")
+    wait_until(lambda: sum("1 passage" in each for each in there.texts("#files .told")) == 2)
+    shot(there, f"warnings-{size[0]}")
+    there.press("Escape")
+    downloads = tmp_path / "downloads"
+    there.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+    model.script = [says("The walrus has leave [1].")]
+    exchange(there, "What has the walrus?")
+    there.click(".source", "leave.pdf")
+    there.click("#passage button", "Open the file")
+    # Chrome's viewer is an extension, in a frame of the tab.
+    wait_until(lambda: any("chrome-extension" in each["url"] for each in _targets(there)))
+    (tab,) = tabs(there)
+    assert tab["url"].endswith("#page=1")
+    there.command("Target.closeTarget", targetId=tab["targetId"])
+    there.press("Escape")
+    model.script = [says("The otter is paid [1].")]
+    exchange(there, "What has the otter?")
+    there.click(".source", "pay.html")
+    there.click("#passage button", "Open the file")
+    wait_until((downloads / "pay.html").exists)
+    wait_until(lambda: tabs(there) == [])
+    assert there("window.harmed") is None
+    there.press("Escape")
+
+
 def test_a_citation_of_a_document_that_was_replaced_or_deleted_says_so(
     there: Page, model: ModelServer, tmp_path: Path
 ) -> None:

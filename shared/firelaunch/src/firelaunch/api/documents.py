@@ -434,7 +434,7 @@ def content(path: Path, query: FileKey) -> Response:
     )
     response.headers["Referrer-Policy"] = "no-referrer"  # the address is a key
     if media_type == "application/pdf":
-        # Chrome's viewer does not run in a sandbox of the page's. The type keeps the file from being a page.
+        # Chromium 150 shows a PDF in a sandbox, but older ones refuse. The type keeps the file from being a page.
         response.headers["Content-Security-Policy"] = "script-src 'none'"
     return response
 

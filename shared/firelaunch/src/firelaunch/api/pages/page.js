@@ -129,13 +129,11 @@ async function openPassage(citation) {
 
 /** Open a passage's document in a tab of its own, a PDF at the passage's page; other files are downloaded. */
 async function openFile({ document_id: id, library, page }) {
-  const tab = window.open("", "_blank"); // while the click counts
   try {
     const { url } = await read(`v1/documents/${encodeURIComponent(id)}/file?${new URLSearchParams({ library })}`);
-    tab.opener = null;
-    tab.location = page ? `${url}#page=${page}` : url;
+    // A tab that begins with a download is closed by the browser; one that was empty before would stay.
+    window.open(page ? `${url}#page=${page}` : url, "_blank", "noopener");
   } catch (error) {
-    tab.close();
     $("passage-text").append(problem(error, null));
   }
 }
