@@ -374,7 +374,7 @@ scenario("another user sees nothing of the first; deleting the account deletes w
   await box(page).fill("A draft");
   await page.goto(`${HOME}/#/account`);
   await page.getByText("Your data").waitFor();
-  await page.getByText("$").first().waitFor();
+  await page.getByRole("row").nth(1).getByRole("cell", { name: "1", exact: true }).waitFor(); // the message of today
   await inspect(page, "account");
   await page.getByRole("button", { name: "Sign out" }).first().click();
   await signIn(page);

@@ -50,7 +50,7 @@ function Usage() {
             </tr>
           </thead>
           <tbody>
-            {data.days.map((day) => (
+            {[data, ...data.days.filter((day) => day.requests)].map((day) => (
               <tr key={day.day} className="border-t">
                 <td className="py-1.5">{date(`${day.day}T12:00`)}</td>
                 <td className="py-1.5 text-right tabular-nums">{count(day.requests)}</td>
