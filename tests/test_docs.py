@@ -25,7 +25,11 @@ SERVER = """
 ( exec {command} ) &
 server=$!
 trap 'kill $server; wait $server || true' EXIT
-for i in $(seq 300); do curl -sf localhost:{port}/ready >/dev/null && break; sleep 0.1; done
+for i in $(seq 3000); do  # the first start builds the web client
+  curl -sf localhost:{port}/ready >/dev/null && break
+  kill -0 $server
+  sleep 0.1
+done
 curl -sf localhost:{port}/ready >/dev/null
 """
 

@@ -21,7 +21,9 @@ from test_relay import wait_until
 MB = 1 << 20
 MANY = 40
 FILE = b"The harbour of Cesme freezes in no winter. " * (20 * MB // 43 - 1_000)
-BEGIN = b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s.txt"\r\n\r\n'
+BEGIN = b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s.csv"\r\n\r\n'
+"""The ending is not a plain text's, which is refused while it arrives if it has too many characters."""
+
 END = b"\r\n--b--\r\n"
 
 
