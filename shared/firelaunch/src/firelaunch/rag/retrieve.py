@@ -88,7 +88,7 @@ class _Question:
 
     text: str
     earlier: str
-    where: Where | None
+    within: Where | None
     library: bool
 
     @property
@@ -242,7 +242,7 @@ class Retriever:
         """Search the question's words, and those of the messages before it with less weight."""
 
         def search(text: str) -> list[Hit]:
-            return self._index.matching(scope, version, text, k, question.where, library=question.library, texts=texts)
+            return self._index.matching(scope, version, text, k, question.within, library=question.library, texts=texts)
 
         if not question.earlier:
             return search(question.text)
@@ -265,7 +265,7 @@ class Retriever:
         assert self._embedder is not None  # noqa: S101 - callers have looked
         embedded = self._embedder.embed([question.whole], query=True, seconds=_QUERY_SECONDS)
         paid(embedded)
-        where, library = question.where, question.library
+        where, library = question.within, question.library
         hits = self._index.nearest(scope, version, embedded.vectors[0], k, where, library=library)
         return [hit for hit in hits if hit.score >= self._limits.min_cosine]
 
