@@ -51,22 +51,14 @@ class RpcRequest(Notification):
     id: RpcId
 
 
-class RpcErrorDetail(BaseModel):
-    """What went wrong with a message."""
-
-    code: int
-    message: str
-    data: Any = None
-
-
 class RpcAnswer(BaseModel):
     """A result or an error, under the request's own id (null where it could not be read)."""
 
     model_config = example({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "The Volga."}]}})
     jsonrpc: Literal["2.0"]
     id: RpcId | None
-    result: dict[str, Any] | None = None
-    error: RpcErrorDetail | None = None
+    result: dict[str, Any] = {}
+    error: dict[str, Any] = Field(default={}, description="`code`, `message`, and for some errors `data`.")
 
 
 class RpcError(Exception):
