@@ -253,7 +253,7 @@ def test_a_document_deleted_at_any_step_of_its_ingestion_is_neither_found_nor_le
         assert world.held(scope, document) == [], at
         assert world.other.store.get(scope.document(document)) is None, at
         assert world.kept() == [], at
-    assert at > 40
+    assert at > 30
 
 
 def test_a_document_replaced_at_any_step_of_its_ingestion_ends_as_the_last_content_alone(world: World) -> None:
@@ -272,7 +272,7 @@ def test_a_document_replaced_at_any_step_of_its_ingestion_ends_as_the_last_conte
             [record.data["hash"], f"{record.data['hash']}.text"]
         ), at
         world.other.documents.delete(ADA, document)
-    assert at > 40
+    assert at > 30
 
 
 def test_a_document_whose_job_is_cancelled_at_any_step_is_not_found(world: World) -> None:
@@ -295,7 +295,7 @@ def test_a_document_whose_job_is_cancelled_at_any_step_is_not_found(world: World
         world.other.documents.delete(ADA, document)
         assert world.held(ADA, document) == [], at
         assert world.kept() == [], at
-    assert at > 40
+    assert at > 30
 
 
 @pytest.mark.parametrize("wipe", ["deleted", "replaced"])

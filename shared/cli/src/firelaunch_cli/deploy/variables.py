@@ -30,6 +30,7 @@ KINDS: Mapping[str, Kind] = {
     "OPENAI_MODEL": "person",
     "ANTHROPIC_BASE_URL": "person",
     "FIRELAUNCH_DATA": "laptop",
+    "FIRELAUNCH_WEB": "laptop",
     "STRIPE_API_BASE": "laptop",
     "FIRESTORE_EMULATOR_HOST": "laptop",
     "FIREBASE_AUTH_EMULATOR_HOST": "laptop",

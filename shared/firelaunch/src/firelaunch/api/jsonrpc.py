@@ -57,8 +57,9 @@ class RpcAnswer(BaseModel):
     model_config = example({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "The Volga."}]}})
     jsonrpc: Literal["2.0"]
     id: RpcId | None
-    result: dict[str, Any] = {}
-    error: dict[str, Any] = Field(default={}, description="`code`, `message`, and for some errors `data`.")
+    # Objects, both. Generators would make a model of each.
+    result: Any = Field(default=None, description="An object, as the method has it.")
+    error: Any = Field(default=None, description="An object: `code`, `message`, and for some errors `data`.")
 
 
 class RpcError(Exception):

@@ -29,6 +29,7 @@ class RpcMessage(Notification):
     """A message that wants an answer, or without an id one that wants none."""
 
     model_config = example(_CALL)
+    params: Any = Field(default={}, description="An object, as the method has it.")
     id: RpcId = Field(default="", description="Any of the client's own; the answer has it, too.")
 
 
