@@ -217,7 +217,7 @@ BAD_CALLS = [
     ("search", {"query": ""}, "invalid_request"),
     ("search", {"query": 5}, "invalid_request"),
     ("search", {"query": "x" * 4_001}, "invalid_request"),
-    ("search", {"query": "x", "documents": ["d"] * 31}, "invalid_request"),
+    ("search", {"query": "x", "documents": ["d"] * 1_001}, "invalid_request"),
     ("search", {"query": "x", "documents": "d"}, "invalid_request"),
     ("search", {"query": "x", "uid": "bob"}, "invalid_request"),
     ("search", {"query": "x", "app_id": "other"}, "invalid_request"),
