@@ -56,7 +56,7 @@ def measure(report: Report) -> None:
 
 
 def forks(report: Report) -> None:
-    """What a parser's process costs, beside what it cost to start Python for each file."""
+    """Measure a parser's process against starting Python for each file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "note.md"
         path.write_bytes(note(0))
@@ -253,7 +253,7 @@ def note(number: int) -> bytes:
 
 
 def sentence(number: int, words: int = 40) -> str:
-    """The same words for a number."""
+    """Return the words for a number."""
     dice = random.Random(number)  # noqa: S311 - the same text each time
     return " ".join(f"word{dice.randrange(3_000)}" for _ in range(words)) + "."
 

@@ -66,7 +66,7 @@ def site_files(dist: Path) -> dict[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class SiteVersion:
-    """What a site is to serve.
+    """The files that a site is to serve.
 
     Args:
         site: its id.
