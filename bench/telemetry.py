@@ -22,7 +22,7 @@ from firelaunch.testing.models import Fault, ModelServer, Reply
 from bench import relay
 from bench.report import Report, progress, size
 
-PAIRS = size(6, 1)
+PAIRS = size(16, 1)
 TURNS, USERS = size((300, 10), (12, 3))
 
 

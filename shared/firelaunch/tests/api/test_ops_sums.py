@@ -89,6 +89,26 @@ def test_todays_figures_are_there_today(site: Site, model: ModelServer) -> None:
     assert site.see("/v1/ops/users?period=2026-03")["items"][0]["cost_micro_usd"] == spent
 
 
+def test_what_was_refused_is_there_by_its_code_and_is_no_request(site: Site) -> None:
+    ada = sign_in(site.app, "ada")
+    answers = [
+        ada.get("/v1/chats/c0123456789abcdef"),
+        ada.post("/v1/chats", {"title": 7}),
+        site.app.test_client().get("/v1/chats"),
+        ada.get("/v1/no-such-route"),
+        ada.get("/v1/ops/sums"),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 400, 401, 404, 403]
+    site.app.end()
+    sums = site.see("/v1/ops/sums")
+    counted = {row["code"]: row["requests"] for row in sums["refusals"]}
+    assert counted == {"not_found": 1, "invalid_request": 1, "unauthenticated": 1, "forbidden": 1}
+    assert (sums["totals"]["refused"], sums["totals"]["requests"], sums["totals"]["failed"]) == (4, 0, 0)
+    site.now = NOW + timedelta(days=1, hours=4)
+    assert json.loads(site.roll_up().result or "")["repaired_hours"] == 0
+    assert site.see("/v1/ops/sums?from=2026-03-01&step=day")["totals"]["refused"] == 4
+
+
 def test_a_day_that_was_folded_has_the_figures_that_its_hours_had(site: Site, model: ModelServer) -> None:
     """Before it is folded, while a part of it is, and after; by the hour and by the day."""
     for hour in range(3):

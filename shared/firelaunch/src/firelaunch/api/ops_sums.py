@@ -108,6 +108,7 @@ class Totals(CallFigures, RequestFigures):
     """All figures."""
 
     failed: int = Field(description="Requests that ended with an error.")
+    refused: int = Field(description="Requests that were refused, of all routes; they are none of `requests`.")
     first_token_ms: Quantiles
     total_ms: Quantiles
 
@@ -152,6 +153,13 @@ class RequestCell(RequestFigures):
     end: str = Field(description='"answered", "stopped", or "error:" and the code of the error.')
 
 
+class Refusal(BaseModel):
+    """The requests that were refused for one reason."""
+
+    code: str = Field(description="The code of the error, as in the answer.")
+    requests: int
+
+
 class Bar(BaseModel):
     """One bar of a histogram."""
 
@@ -177,7 +185,7 @@ _REQUEST = {
     "fallbacks": 1,
 }  # fmt: skip
 _TIMES = {"count": 330, "p50": 1_448, "p95": 4_096, "p99": 5_793}
-_TOTALS = {**_CALL, **_REQUEST, "failed": 1, "first_token_ms": _TIMES, "total_ms": _TIMES}
+_TOTALS = {**_CALL, **_REQUEST, "failed": 1, "refused": 12, "first_token_ms": _TIMES, "total_ms": _TIMES}
 _SUMS = {
     "start": "2026-03-01T00:00:00.000000Z",
     "end": "2026-03-02T00:00:00.000000Z",
@@ -192,6 +200,7 @@ _SUMS = {
         {"model": "gpt-6.1-terra", "prompt": "chat@1", "plan": "free", "purpose": "turn", "end": "stop", **_CALL}
     ],
     "requests": [{"kind": "turn", "plan": "free", "end": "answered", **_REQUEST}],
+    "refusals": [{"code": "rate_limited", "requests": 12}],
     "times": [{"kind": "turn", "measure": "total", **_TIMES, "buckets": [{"ms": 1448.2, "count": 330}]}],
     "missing": [],
 }
@@ -209,6 +218,7 @@ class RangeSums(BaseModel):
     by: By
     calls: list[CallCell]
     requests: list[RequestCell]
+    refusals: list[Refusal] = Field(description="Of all routes, most first.")
     times: list[Histogram]
     missing: list[Date] = Field(description="Days that the nightly job has not summed up, and that are left out.")
 
@@ -380,6 +390,7 @@ def _view(report: SumReport, step: str) -> dict[str, Any]:
         "by": {part: report.by(part) for part in CALL_PARTS},
         "calls": report.calls(),
         "requests": report.requests(),
+        "refusals": report.refusals(),
         "times": report.times(),
         "missing": report.missing,
     }

@@ -64,6 +64,8 @@ def recount(
             own = {path: documents[path] for path in sum_paths(app, [hour])}
             stored, tree = merged(own.values()), counted[hour]
             tree = _higher(stored, tree) if raised_only else tree
+            if "refusals" in stored:  # refused requests have no records
+                tree = {**tree, "refusals": stored["refusals"]}
             if tree != stored:
                 (replaced if _replace(store, app, hour, own, tree) else again).append(hour)
         left = again
@@ -171,7 +173,7 @@ def _replace(store: DocumentStore, app: Scope, hour: str, documents: Mapping[str
 
 def _replacing(app: Scope, hour: str, documents: Mapping[str, Document | None], tree: Tree) -> list[Write]:
     """Return the writes that put ``tree`` in the place of an hour's documents, if these are as they were read."""
-    figures = {name: tree.get(name, {}) for name in ("calls", "requests", "times")}
+    figures = {name: tree.get(name, {}) for name in ("calls", "requests", "times", "refusals")}
     fields = {**hour_write(app, hour, {}).data, **figures}
     (first, document), *others = documents.items()
     writes: list[Write] = [

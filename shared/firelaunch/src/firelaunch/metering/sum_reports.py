@@ -151,6 +151,14 @@ class SumReport:
         rows = _rows(self.total.get("requests", {}), REQUEST_PARTS, REQUEST_FIGURES)
         return sorted(rows, key=lambda row: -row["requests"])
 
+    def refusals(self) -> list[dict[str, Any]]:
+        """Return how many requests were refused by the code of their error, most first."""
+        rows = [
+            {"code": code, "requests": figures.get("requests", 0)}
+            for code, figures in self.total.get("refusals", {}).items()
+        ]
+        return sorted(rows, key=lambda row: (-row["requests"], row["code"]))
+
     def times(self) -> list[dict[str, Any]]:
         """Return the histograms of requests' times, by kind and measure."""
         rows = []
@@ -264,7 +272,9 @@ class _Day:
             return {self.day: self.before[0] if self.before else point_of(added(self.trees()))}
         earlier: Mapping[str, Any] = self._folded.get("hours", {})
         return {
-            hour: point_of(self.hours[hour]) if hour in self.hours else earlier.get(f"h{hour[11:]}", point_of({}))
+            hour: point_of(self.hours[hour])
+            if hour in self.hours
+            else {**point_of({}), **earlier.get(f"h{hour[11:]}", {})}
             for hour in hours
         }
 
@@ -288,6 +298,7 @@ def point_of(tree: Mapping[str, Any]) -> dict[str, Any]:
         **{name: sum(values.get(name, 0) for values in calls) for name in FIGURES},
         **{name: sum(values.get(name, 0) for values in requests.values()) for name in REQUEST_FIGURES},
         "failed": failed,
+        "refused": sum(values.get("requests", 0) for values in tree.get("refusals", {}).values()),
         "first_token_ms": quantiles(_of_measure(times, "first_token")),
         "total_ms": quantiles(_of_measure(times, "total")),
     }

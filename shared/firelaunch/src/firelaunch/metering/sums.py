@@ -43,7 +43,10 @@ __all__ = [
 ]
 
 Tree = dict[str, Any]
-"""Figures at the leaves of nested dicts: ``{"calls": {cell: {figure: 3}}, "requests": ..., "times": ...}``."""
+"""Figures at the leaves of nested dicts: ``{"calls": {cell: {figure: 3}}, "requests": ..., "times": ...}``.
+
+In "refusals", a cell is the code of an error (:mod:`.refusals`).
+"""
 
 SHARDS: Final = 4
 """The documents of one hour."""

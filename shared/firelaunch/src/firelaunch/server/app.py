@@ -61,6 +61,7 @@ from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from ..identity import Caller, bearer
+from ..metering.refusals import Refusals
 from ..scope import Scope
 from ..services.bundle import Services
 from ..services.upload_limits import Uploads
@@ -270,7 +271,8 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     )
     if settings.environment.on_cloud_run:
         trust_hops(app, settings.cloud.forwarded_hops)
-    _handle_requests(app, services, own)
+    refusals = Refusals(services.store, services.store.scope, services.clock)
+    _handle_requests(app, services, own, refusals)
     handle_errors(app)
     workflow = _guarded(workflow, services)
     turns = Turns(services, workflow, app.shutdown)
@@ -281,7 +283,12 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     if settings.environment.development:
         work.observe(services)
     app.background = work
-    app.end = services.metering.close
+
+    def end() -> None:
+        refusals.write()
+        services.metering.close()
+
+    app.end = end
     app.start_jobs = lambda: _start_jobs(app, services, runner, work)
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
@@ -363,7 +370,7 @@ def _beside_first_request(services: Services) -> Callable[[], None]:
     return begin
 
 
-def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
+def _handle_requests(app: App, services: Services, own: OwnRoutes, refusals: Refusals) -> None:
     begin_beside = _beside_first_request(services)
 
     @app.before_request
@@ -406,11 +413,17 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes) -> None:
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         finish_span(response)
+        _count_refusal(refusals)
         if request.endpoint not in _QUIET:
             # Log the rule and not the path, which holds a user's ids. For a stream this is the time to its headers.
             milliseconds = (time.monotonic() - g.began) * 1000
             log.info("%s %s %s %.0f ms", request.method, request.url_rule or "-", response.status_code, milliseconds)
         return response
+
+
+def _count_refusal(refusals: Refusals) -> None:
+    if "refused" in g and request.url_rule is not None:  # paths that strangers guess are no requests
+        refusals.add(g.refused)
 
 
 def _verified(services: Services) -> Caller:
@@ -505,6 +518,8 @@ def _answer(error: FirelaunchError) -> Response:
 def _form(status: int, code: str, message: str) -> Response:
     answer = jsonify({"error": {"code": code, "message": message, "request_id": REQUEST_ID.get() or ""}})
     answer.status_code = status
+    if status < 500:
+        g.refused = code
     return answer
 
 

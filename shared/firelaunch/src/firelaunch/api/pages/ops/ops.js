@@ -198,7 +198,7 @@ function overview(range, loaded) {
     make("h2", {}, "What it costs"),
     make("div", { className: "grid" }, ...Object.keys(figures.PARTS).map((part) => costs(part, loaded)), costs("user", loaded)),
     make("h2", {}, "How it goes"),
-    make("div", { className: "grid" }, failures(now), split(now)),
+    make("div", { className: "grid" }, failures(now), refusals(now), split(now)),
   ];
 }
 
@@ -310,6 +310,13 @@ function failures(now) {
   if (!rows.length) return make("section", { className: "card" }, heading, make("p", { className: "faint" }, "No request failed."));
   const link = make("a", { href: address({ ...place(), view: "requests", order: "failed" }) }, "The failed requests");
   return scrolled("Errors by cause", heading, table(["Code", "Requests", "Share"], rows), make("p", {}, link));
+}
+
+function refusals(now) {
+  const rows = now.refusals.map(({ code, requests }) => [code, number(requests)]);
+  const heading = make("h3", {}, "Refused by cause");
+  if (!rows.length) return make("section", { className: "card" }, heading, make("p", { className: "faint" }, "No request was refused."));
+  return scrolled("Refused by cause", heading, table(["Code", "Requests"], rows));
 }
 
 const MEASURES = { total: "Whole answer", first_token: "First token", admission: "Admission", retrieval: "Retrieval", model: "Model", tools: "Tools", store: "Database" };
