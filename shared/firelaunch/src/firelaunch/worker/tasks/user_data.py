@@ -77,8 +77,8 @@ def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptD
     return (
         # Jobs go first: workers that still work for an erased user lose their leases, and can write nothing more.
         KeptDocuments(Query(f"{root}/jobs", where=own, limit=_PAGE)),
-        KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE)),
-        KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE, indexes=())),
+        KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE, indexes=())),
         KeptDocuments(Query(f"{root}/user_sums", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
         # Entries of the audit log stay, and name the user by a hash. This is what says whose hash it is.
