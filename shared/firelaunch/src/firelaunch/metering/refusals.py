@@ -46,7 +46,7 @@ class Refusals:
         self._store, self._app, self._clock, self._monotonic = store, app, clock, monotonic
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._written_at = -_SECONDS
+        self._written_at = monotonic()
 
     def add(self, code: str) -> None:
         """Count a request that was refused with an error of this code."""
