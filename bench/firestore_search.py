@@ -118,7 +118,7 @@ def quality(report: Report, emulator: Any, collection: Path) -> None:
     from firelaunch.rag.index.firestore import FirestoreIndex
     from firelaunch.rag.index.scoped import ScopedIndex
     from firelaunch.services.build_search import named_embedder, scratch_index
-    from firelaunch_cli.evals.retrieval import evaluate, load
+    from firelaunch_cli.evals.retrieval import Subject, evaluate, load
 
     found = {}
     embedder = named_embedder("auto", os.environ)
@@ -129,7 +129,7 @@ def quality(report: Report, emulator: Any, collection: Path) -> None:
             ("firestore", ScopedIndex(there, "eval")),
         ):
             said(f"Cranfield on {name}")
-            for mode, row in evaluate(load(collection), index, embedder)["modes"].items():
+            for mode, row in evaluate(load(collection), Subject(index, embedder))["modes"].items():
                 found[name, mode] = row["ndcg@10"]
                 report.row(f"Cranfield, {mode}", f"nDCG@10 of {name}", row["ndcg@10"], "")
             index.close()

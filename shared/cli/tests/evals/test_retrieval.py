@@ -16,10 +16,13 @@ import pytest
 from click.testing import CliRunner
 from firelaunch.rag.embed.base import Embedded, Embedder
 from firelaunch.services.build_search import scratch_index
+from firelaunch.testing.apps import SETTINGS, write_app
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer, embedding
+from firelaunch.testing.emulator import Emulator
+from firelaunch.testing.models import ModelServer, Reply
 from firelaunch_cli.commands import main
 from firelaunch_cli.evals.report import as_html, as_text
-from firelaunch_cli.evals.retrieval import CollectionError, evaluate, load, mrr, ndcg, recall, regressions
+from firelaunch_cli.evals.retrieval import CollectionError, Subject, evaluate, load, mrr, ndcg, recall, regressions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,15 +83,15 @@ class Model:
 
 def test_every_mode_is_measured_and_documents_keep_their_own_ids(tmp_path: Path) -> None:
     index = scratch_index(tmp_path / "index", "eval")
-    report = evaluate(load(collection(tmp_path / "c")), index, Embedder(Model()))
+    report = evaluate(load(collection(tmp_path / "c")), Subject(index, Embedder(Model())))
     index.close()
     assert (report["documents"], report["questions"], report["embedder"]) == (31, 30, "words")
     assert list(report["modes"]) == ["lexical", "vector", "hybrid"]
     for row in report["modes"].values():
-        assert set(row) == {"ndcg@10", "recall@100", "mrr", "p50_ms", "p95_ms"}
+        assert set(row) == {"ndcg@10", "recall@100", "mrr", "best@50", "p50_ms", "p95_ms"}
         assert row["ndcg@10"] > 0.8
     page = as_html(report)
-    assert page.count("<rect") == 15
+    assert page.count("<rect") == 18
     assert "On topic" not in page
 
 
@@ -190,7 +193,7 @@ def test_a_title_may_hold_markup_and_stays_text() -> None:
 @pytest.mark.skipif(not CRANFIELD.exists(), reason="the Cranfield collection is not here (CRANFIELD names its folder)")
 def test_words_alone_reach_bm25s_figure_on_cranfield(tmp_path: Path) -> None:
     index = scratch_index(tmp_path, "eval")
-    report = evaluate(load(CRANFIELD), index, None)
+    report = evaluate(load(CRANFIELD), Subject(index))
     index.close()
     assert report["modes"]["lexical"]["ndcg@10"] >= 0.532
     assert report["modes"]["lexical"]["recall@100"] >= 0.75
@@ -253,3 +256,80 @@ def test_a_history_that_is_no_list_of_messages_is_wrong_input(tmp_path: Path) ->
     (folder / "queries.jsonl").write_text('{"_id": "0", "text": "it?", "history": ["hello"]}')
     done = run(folder, "--embedder", "none")
     assert (done.exit_code, "history of 0" in done.output) == (2, True)
+
+
+APP = (
+    SETTINGS.replace('id = "demo"', 'id = "shop"')
+    + """
+[index]
+embedder = "none"
+language = "none"
+chunk_tokens = 16
+chunk_overlap = 0
+
+[search]
+reranker = "cheap"
+"""
+)
+"""Settings whose figures differ from the defaults'."""
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return write_app(tmp_path / "shop", APP).parent
+
+
+def two_documents(folder: Path) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    long = " ".join(["Prices of lamps."] * 40)
+    rows = [{"_id": "lamps", "text": f"{long}\n\nReturned lamps are refunded."}, {"_id": "ovens", "text": long}]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    questions = [{"_id": "1", "text": "lamps returned"}, {"_id": "2", "text": "refund"}]
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    (folder / "qrels" / "test.tsv").write_text("1\tlamps\t1\n2\tlamps\t1\n")
+    return folder
+
+
+def test_a_collection_is_measured_with_an_apps_own_language_chunks_and_reranker(shop: Path, tmp_path: Path) -> None:
+    folder, out = two_documents(tmp_path / "c"), tmp_path / "eval.json"
+    plain = run(folder, "--embedder", "none", "--json", out)
+    assert plain.exit_code == 0, plain.output
+    before = json.loads(out.read_text())
+    assert (before["passages"], before["modes"]["lexical"]["recall@100"]) == (2, 1.0)
+    with ModelServer(Reply(["2, 1"], usage=(1_000, 0, 5))) as models:
+        keys = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": models.base_url}
+        done = run(folder, "--app", shop, "--json", out, **keys)
+        assert done.exit_code == 0, done.output
+        report = json.loads(out.read_text())
+        assert len(models.requests) == 1, "one question finds several passages, and none finds the word 'refund'"
+    assert (report["app"], report["backend"], report["language"]) == ("shop", "embedded", "none")
+    assert report["passages"] > 10
+    assert list(report["modes"]) == ["lexical", "lexical reranked"]
+    assert report["modes"]["lexical"]["recall@100"] == 0.5, "the app's language has no stems"
+    assert report["modes"]["lexical"]["best@50"] == 0.5
+    assert report["cost_micro_usd"] > 0
+    assert "shop's search (embedded, language none)" in done.output
+    assert not (shop / ".firelaunch").exists()
+
+
+def test_a_reranker_that_fails_is_told_and_leaves_the_searchs_order(shop: Path, tmp_path: Path) -> None:
+    with ModelServer(Reply(["I cannot."])) as models:
+        keys = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": models.base_url}
+        done = run(two_documents(tmp_path / "c"), "--app", shop, **keys)
+    assert done.exit_code == 0, done.output
+    assert "The reranker failed 1 times" in done.output
+
+
+def test_a_collection_is_measured_in_firestore_and_leaves_nothing_there(
+    shop: Path, firestore_emulator: Emulator, firestore_project: str, tmp_path: Path
+) -> None:
+    environ = {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": firestore_emulator.host}
+    environ["GOOGLE_CLOUD_PROJECT"] = firestore_project
+    out = tmp_path / "eval.json"
+    done = run(two_documents(tmp_path / "c"), "--app", shop, "--json", out, **environ)
+    assert done.exit_code == 0, done.output
+    report = json.loads(out.read_text())
+    assert (report["backend"], report["modes"]["lexical"]["recall@100"]) == ("firestore", 0.5)
+    client = firestore_emulator.client(firestore_project)
+    assert not [found.id for found in client.collection_group("chunks").stream()]
+    assert not [found.id for found in client.collection_group("postings").stream()]

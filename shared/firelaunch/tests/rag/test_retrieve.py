@@ -153,7 +153,10 @@ def test_what_is_found_by_its_vector_alone_must_be_near_enough(index: ScopedInde
 
 def test_a_reranker_has_the_last_word_on_the_order_and_may_leave_hits_out(index: ScopedIndex) -> None:
     class ByName:
-        def rerank(self, _: str, hits: Sequence[Hit]) -> Sequence[Hit]:
+        def cost_bound(self, _: str) -> int:
+            return 0
+
+        def rerank(self, _: str, hits: Sequence[Hit], __: Any) -> Sequence[Hit]:
             return sorted((h for h in hits if h.entry.id != "heat"), key=lambda h: h.entry.id)
 
     fill(index, TEXTS)

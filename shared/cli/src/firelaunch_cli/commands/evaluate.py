@@ -9,18 +9,19 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import click
 from firelaunch.errors import FirelaunchError, SettingsError
 from firelaunch.scope import Scope
-from firelaunch.services.build import build_store
-from firelaunch.services.build_search import named_embedder, scratch_index
-from firelaunch.settings.app import MODEL_KEYS
+from firelaunch.services.build import build, build_store
+from firelaunch.services.build_search import named_embedder, scratch_index, wanted_version
+from firelaunch.settings.app import MODEL_KEYS, Settings
 
 from ..evals.ratings import questions_of_ratings, ratings
 from ..evals.report import as_html, as_junit, as_text
-from ..evals.retrieval import CollectionError, Progress, evaluate, load, regressions, shortfalls
+from ..evals.retrieval import CollectionError, Progress, Subject, evaluate, load, regressions, shortfalls
 from .apps import app_around, app_folder, env_option, load_settings, where
 from .evaluate_answers import evaluate_answers
 
@@ -39,6 +40,11 @@ _WIDTH = 30
     show_default=True,
     metavar="NAME",
     help="none, local, openai or openai:MODEL (OPENAI_API_KEY, OPENAI_BASE_URL); auto is local where it is installed.",
+)
+@click.option(
+    "--app",
+    metavar="APP",
+    help="Measure a collection with this app's [index] and [search]: its backend, language, chunks and reranker.",
 )
 @click.option(
     "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An older report; exit 1 if worse."
@@ -63,6 +69,7 @@ def command(
     json_out: Path | None,
     html_out: Path | None,
     embedder: str,
+    app: str | None,
     compare: Path | None,
     threshold: float,
     least: tuple[str, ...],
@@ -77,6 +84,9 @@ def command(
     its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
     regression or a figure is below --min, and with 2 if the input is wrong.
 
+    With --app, a collection is indexed as the app would: in its own index, for a user that no token is for, and removed
+    again. FIRELAUNCH_MODE chooses which index that is: of this machine, the emulator's or the deployed app's.
+
     --from-ratings reads the app's database, which the settings and the environment choose as for firelaunch data.
     """
     folder = _folder(folder)
@@ -90,10 +100,7 @@ def command(
             return
         older, gates = _read(compare) if compare else None, dict(map(_gate, least))
         with tempfile.TemporaryDirectory() as scratch:
-            if (folder / "firelaunch.toml").is_file():
-                report = evaluate_answers(folder, Path(scratch), _progress(), repeats)
-            else:
-                report = _search_report(folder, Path(scratch), embedder)
+            report = _report(folder, Path(scratch), embedder, app, repeats)
         if gates:
             report["below"] = shortfalls(report, gates)
     except (CollectionError, SettingsError) as error:
@@ -106,6 +113,14 @@ def command(
     click.echo(as_text(report, older))
     if report.get("compared", {}).get("regressions") or report.get("below"):
         sys.exit(1)
+
+
+def _report(folder: Path, scratch: Path, embedder: str, app: str | None, repeats: int) -> dict[str, Any]:
+    if (folder / "firelaunch.toml").is_file():
+        return evaluate_answers(folder, scratch, _progress(), repeats)
+    if app is not None:
+        return _app_search_report(folder, app_folder(app), scratch)
+    return _search_report(folder, scratch, embedder)
 
 
 def _write(
@@ -168,9 +183,33 @@ def _search_report(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]
     collection = load(folder)
     index = scratch_index(scratch, "eval")
     try:
-        return evaluate(collection, index, named_embedder(embedder, os.environ), _progress())
+        return evaluate(collection, Subject(index, named_embedder(embedder, os.environ)), _progress())
     finally:
         index.close()
+
+
+def _app_search_report(folder: Path, app: Path, scratch: Path) -> dict[str, Any]:
+    """Measure a collection in the index that the app's settings and the environment name."""
+    collection = load(folder)
+    settings = Settings.load(app / "firelaunch.toml", {**os.environ, "FIRELAUNCH_DATA": str(scratch)})
+    services = build(settings)
+    try:
+        version = wanted_version(settings)
+        engine = services.documents.engine(version)
+        subject = Subject(
+            engine.index,
+            engine.embedder,
+            Scope(settings.app.id, f"eval-{token_hex(8)}"),
+            version.id,
+            version.chunking,
+            engine.retriever,
+            settings.search.candidates,
+            engine.cost,
+            {"app": settings.app.id, "backend": version.backend, "language": version.language},
+        )
+        return evaluate(collection, subject, _progress())
+    finally:
+        services.store.close()
 
 
 class _WrongInput(click.ClickException):

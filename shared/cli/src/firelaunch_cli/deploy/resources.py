@@ -83,6 +83,7 @@ APIS = (
 FEATURE_APIS: Mapping[str, str] = {
     "vertex": "aiplatform.googleapis.com",
     "vector_search": "vectorsearch.googleapis.com",
+    "ranking": "discoveryengine.googleapis.com",
     "events": "eventarc.googleapis.com",
     "uploads": "pubsub.googleapis.com",
     "alerts": "monitoring.googleapis.com",
@@ -210,6 +211,7 @@ EVENT_RECEIVER = "roles/eventarc.eventReceiver"
 FEATURE_ROLES: Mapping[str, str] = {
     "vertex": "roles/aiplatform.user",
     "vector_search": "roles/vectorsearch.dataObjectWriter",
+    "ranking": "roles/discoveryengine.viewer",
     "telemetry": "roles/telemetry.writer",
 }
 """Of the account of an app that uses such a feature. Project-wide: neither has a form for one app
@@ -438,6 +440,7 @@ def features(settings: Settings, declared: Declarations = NOTHING) -> tuple[str,
     named |= {"alerts", "log_metrics"} if settings.alerts.email else set()
     named |= {"telemetry"} if _sends_to_google(settings) else set()
     named |= {"hosting"} if settings.cloud.site else set()
+    named |= {"ranking"} if settings.search.reranker.startswith("semantic-ranker-") else set()
     if settings.cloud.edge == "public":
         documents = keeps_documents(settings)
         named |= {"events"} if documents or declared.sources("write") else set()

@@ -27,6 +27,8 @@ def as_text(report: Report, old: Report | None = None) -> str:
         lines += [f"{mode}: {name} is {low:.4f} to {high:.4f} (95%)" for name, (low, high) in intervals.items()]
     if report.get("embedder", "") is None:
         lines += ["", "There is no embedding model, so only words were searched (--embedder)."]
+    if failed := report.get("reranker_failed"):
+        lines += ["", f"The reranker failed {failed:,} times; there the order is that of the search."]
     lines += [f"failed: {line}" for line in report.get("failed", [])]
     lines += [f"unchecked: {line}" for line in report.get("unchecked", [])]
     lines += [f"worse: {line}" for line in report.get("compared", {}).get("regressions", [])]
@@ -73,10 +75,18 @@ def _headline(report: Report) -> str:
     if "model" in report:
         counts = f"{report['questions']:,} questions on {report['documents']:,} documents"
         return f"{report['collection']}: {counts}, answered by {report['model']}"
+    documents, by = f"{report['documents']:,} documents", ""
+    if "app" in report:
+        documents += f" in {report['passages']:,} passages"
+        by = f"{report['app']}'s search ({report['backend']}, language {report['language']}), "
     return (
-        f"{report['collection']}: {report['documents']:,} documents, {report['questions']:,} questions, embedder "
-        f"{report['embedder'] or 'none'}, indexed in {report['indexing_seconds']} s"
+        f"{report['collection']}: {documents}, {report['questions']:,} questions, {by}"
+        f"embedder {report['embedder'] or 'none'}, indexed in {report['indexing_seconds']} s{_cost(report)}"
     )
+
+
+def _cost(report: Report) -> str:
+    return f", ${report['cost_micro_usd'] / 1_000_000:.6f}" if report.get("cost_micro_usd") else ""
 
 
 def _cell(metric: str, row: Mapping[str, float], before: Mapping[str, float]) -> str:

@@ -17,17 +17,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from firelaunch.llm.types import Message
-from firelaunch.rag.embed.base import Embedder
-from firelaunch.rag.index.base import Entry
+from firelaunch.llm.types import FinishedCall, Message
+from firelaunch.rag.chunk import Chunking, chunks
+from firelaunch.rag.embed.base import Embedded, Embedder
+from firelaunch.rag.index.base import Entry, Hit
 from firelaunch.rag.index.scoped import ScopedIndex
-from firelaunch.rag.retrieve import Mode, RetrievalLimits, Retriever
+from firelaunch.rag.parse.base import place
+from firelaunch.rag.parse.text import paragraphs
+from firelaunch.rag.retrieve import Mode, Retriever, in_conversation
 from firelaunch.scope import Scope
 from firelaunch.turns.grounding import earlier_text
 
 __all__ = [
     "CollectionError",
     "EvalCollection",
+    "Subject",
     "evaluate",
     "load",
     "mrr",
@@ -41,7 +45,10 @@ _BATCH = 128
 _DEPTH = 100
 _CUT = 10
 _SCOPE = Scope("eval", "eval")
-_VERSION = "eval"
+_RERANKED = 50
+_CEILING = f"best@{_RERANKED}"
+_PASSAGES_A_DOCUMENT = 3
+"""Passages that are searched for each document of the ranking, where documents are cut."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -161,72 +168,172 @@ def mrr(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
     return next((1 / rank for rank, name in enumerate(ranking, 1) if grades.get(name, 0) > 0), 0.0)
 
 
-def evaluate(
-    collection: EvalCollection, index: ScopedIndex, embedder: Embedder | None, progress: Progress = lambda *_: None
-) -> dict[str, Any]:
-    """Index the collection with one entry for each document, ask every question in every mode, and return a report.
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The search that is measured, and how a collection's documents get into its index.
 
     Args:
-        index: an empty index of the app "eval".
+        index: of the scope's app.
+        chunking: how documents are cut; None for one passage a document.
+        retriever: searches the index; None for one with the usual limits and no reranker.
+        candidates: the hits that the retriever's reranker is given.
+        cost: returns the embedder's micro-dollars for a number of tokens.
+        about: what the report says of the search.
+    """
+
+    index: ScopedIndex
+    embedder: Embedder | None = None
+    scope: Scope = _SCOPE
+    version: str = "eval"
+    chunking: Chunking | None = None
+    retriever: Retriever | None = None
+    candidates: int = 50
+    cost: Callable[[int], int] = lambda _: 0
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the measurement spent, and how often the reranker failed."""
+
+    micro_usd: int = 0
+    failed: int = 0
+
+    def spend(self, call: FinishedCall) -> None:
+        self.micro_usd += call.micro_usd
+
+
+def evaluate(collection: EvalCollection, subject: Subject, progress: Progress = lambda *_: None) -> dict[str, Any]:
+    """Index the collection, ask every question in every mode, and return a report.
+
+    With a reranker, each mode is measured with and without it. What was indexed is removed again.
+
+    Args:
         progress: called with the kind of work, the number done, and the total.
     """
     names = [f"d{number}" for number in range(len(collection.documents))]
     ids = dict(zip(names, collection.documents, strict=True))
-    began = time.perf_counter()
-    _fill(index, dict(zip(names, collection.documents.values(), strict=True)), embedder, progress)
-    indexing = time.perf_counter() - began
-    retriever = Retriever(index, lambda: _VERSION, embedder, RetrievalLimits())
-    modes: tuple[Mode, ...] = ("lexical", "vector", "hybrid") if embedder else ("lexical",)
+    own = subject.retriever or Retriever(subject.index, lambda: subject.version, subject.embedder)
+    tally, began = _Tally(), time.perf_counter()
+    try:
+        passages = _fill(subject, dict(zip(names, collection.documents.values(), strict=True)), tally, progress)
+        indexing = time.perf_counter() - began
+        rows = _rows_of(collection, replace(subject, retriever=own), ids, tally, progress)
+    finally:
+        own.close()
+        subject.index.delete(subject.scope, version=subject.version)
+    return {
+        "collection": collection.name,
+        "documents": len(collection.documents),
+        "passages": passages,
+        "questions": len(collection.questions),
+        "embedder": subject.embedder.id if subject.embedder else None,
+        **subject.about,
+        "indexing_seconds": round(indexing, 2),
+        "cost_micro_usd": tally.micro_usd,
+        "reranker_failed": tally.failed,
+        "modes": rows,
+    }
+
+
+def _fill(subject: Subject, texts: Mapping[str, str], tally: _Tally, progress: Progress) -> int:
+    """Index the texts by their names, and return the number of passages."""
+    # An empty document may be judged, but no search can find it.
+    cut = [
+        (name, passage)
+        for name, text in texts.items()
+        for passage in _passages(text, subject.chunking)
+        if passage.strip()
+    ]
+    for first in range(0, len(cut), _BATCH):
+        batch = cut[first : first + _BATCH]
+        vectors: Sequence[Any] = [None] * len(batch)
+        if subject.embedder:
+            embedded = subject.embedder.embed([passage for _, passage in batch])
+            tally.micro_usd += subject.cost(embedded.tokens)
+            vectors = list(embedded.vectors)
+        entries = [
+            Entry(f"{name}-{number}", name, passage, vector)
+            for number, ((name, passage), vector) in enumerate(zip(batch, vectors, strict=True), first)
+        ]
+        subject.index.upsert(subject.scope, subject.version, entries)
+        progress("indexing", first + len(batch), len(cut))
+    return len(cut)
+
+
+def _passages(text: str, chunking: Chunking | None) -> list[str]:
+    if chunking is None:
+        return [text]
+    return [chunk.embedded_text for chunk in chunks(place(paragraphs(iter([text]))), chunking)]
+
+
+def _rows_of(
+    collection: EvalCollection, subject: Subject, ids: Mapping[str, str], tally: _Tally, progress: Progress
+) -> dict[str, dict[str, float]]:
+    modes: tuple[Mode, ...] = ("lexical", "vector", "hybrid") if subject.embedder else ("lexical",)
+    if not subject.index.has_words:
+        modes = ("vector",)
     variants = {"": collection}
     if collection.earlier:
         variants |= {" alone": replace(collection, earlier={})}
     if collection.rewritten.keys() == collection.questions.keys():
         variants |= {" rewritten": replace(collection, questions=collection.rewritten, earlier={})}
-    try:
-        rows = {
-            mode + name: _measure(variant, retriever, mode, ids, progress)
-            for mode in modes
-            for name, variant in variants.items()
-        }
-    finally:
-        retriever.close()
-    return {
-        "collection": collection.name,
-        "documents": len(collection.documents),
-        "questions": len(collection.questions),
-        "embedder": embedder.id if embedder else None,
-        "indexing_seconds": round(indexing, 2),
-        "modes": rows,
-    }
-
-
-def _fill(index: ScopedIndex, texts: Mapping[str, str], embedder: Embedder | None, progress: Progress) -> None:
-    # An empty document may be judged, but no search can find it.
-    filled = [name for name, text in texts.items() if text.strip()]
-    for first in range(0, len(filled), _BATCH):
-        batch = filled[first : first + _BATCH]
-        vectors = list(embedder.embed([texts[name] for name in batch]).vectors) if embedder else [None] * len(batch)
-        entries = [Entry(name, name, texts[name], vector) for name, vector in zip(batch, vectors, strict=True)]
-        index.upsert(_SCOPE, _VERSION, entries)
-        progress("indexing", first + len(batch), len(filled))
+    rows = {}
+    for mode in modes:
+        for name, variant in variants.items():
+            rows[mode + name] = _measure(variant, subject, mode, ids, tally, progress)
+        if subject.retriever is not None and subject.retriever.reranks:
+            rows[mode + " reranked"] = _measure(collection, subject, mode, ids, tally, progress, reranked=True)
+    return rows
 
 
 def _measure(
-    collection: EvalCollection, retriever: Retriever, mode: Mode, ids: Mapping[str, str], progress: Progress
+    collection: EvalCollection,
+    subject: Subject,
+    mode: Mode,
+    ids: Mapping[str, str],
+    tally: _Tally,
+    progress: Progress,
+    *,
+    reranked: bool = False,
 ) -> dict[str, float]:
-    scores: dict[str, list[float]] = {"ndcg@10": [], "recall@100": [], "mrr": []}
+    scores: dict[str, list[float]] = {"ndcg@10": [], "recall@100": [], "mrr": [], _CEILING: []}
     times = []
     for number, (name, question) in enumerate(collection.questions.items(), 1):
         began = time.perf_counter()
-        hits = retriever.rank(_SCOPE, question, mode, _DEPTH, earlier=collection.earlier.get(name, ""))
+        hits = _search(subject, mode, question, collection.earlier.get(name, ""), tally, reranked=reranked)
         times.append((time.perf_counter() - began) * 1e3)
-        ranking, grades = [ids[hit.entry.document] for hit in hits], collection.judgments[name]
-        for metric, value in (("ndcg@10", ndcg), ("recall@100", recall), ("mrr", mrr)):
+        # A document is as good as its best passage.
+        ranking = list(dict.fromkeys(ids[hit.entry.document] for hit in hits))
+        grades = collection.judgments[name]
+        for metric, value in (("ndcg@10", ndcg), ("recall@100", recall), ("mrr", mrr), (_CEILING, _ceiling)):
             scores[metric].append(value(ranking, grades))
         progress(mode, number, len(collection.questions))
     times.sort()
     row = {metric: round(statistics.fmean(values), 4) for metric, values in scores.items()}
     return row | {f"p{p}_ms": round(times[min(len(times) - 1, len(times) * p // 100)], 2) for p in (50, 95)}
+
+
+def _search(
+    subject: Subject, mode: Mode, question: str, earlier: str, tally: _Tally, *, reranked: bool
+) -> Sequence[Hit]:
+    def paid(embedded: Embedded) -> None:
+        tally.micro_usd += subject.cost(embedded.tokens)
+
+    assert subject.retriever is not None  # noqa: S101 - evaluate() has set it
+    depth = _DEPTH if subject.chunking is None else _DEPTH * _PASSAGES_A_DOCUMENT
+    hits = subject.retriever.rank(subject.scope, question, mode, depth, earlier=earlier, library=False, paid=paid)
+    if not reranked:
+        return hits
+    whole, first = in_conversation(question, earlier), subject.candidates
+    ordered, failure = subject.retriever.rerank(whole, hits[:first], tally.spend)
+    tally.failed += bool(failure)
+    return [*ordered, *hits[first:]]
+
+
+def _ceiling(ranking: Sequence[str], grades: Mapping[str, int]) -> float:
+    """Return the nDCG@10 of the best order of the first 50: no reranker of them can reach more."""
+    return ndcg(sorted(ranking[:_RERANKED], key=lambda name: -grades.get(name, 0)), grades)
 
 
 def regressions(new: Mapping[str, Any], old: Mapping[str, Any], threshold: float) -> list[str]:

@@ -149,6 +149,7 @@ class Documents:
         incoming: the files that are arriving.
         search_tokens: the most tokens that a search's passages take, estimated.
         warm: imports the modules that the first search needs, once and in a thread, if that takes long.
+        rerank_cost: returns the most micro-dollars that reranking the hits of a question costs.
         only: the one scope to work in, inside a job's handler; None for any scope of the app.
         searchable: the app's own collections whose records searches may find. See :meth:`declare_searchable`.
 
@@ -170,6 +171,7 @@ class Documents:
     incoming: IncomingFiles
     search_tokens: int = 0
     warm: Callable[[], None] = lambda: None
+    rerank_cost: Callable[[str], int] = lambda _: 0
     only: Scope | None = None
     searchable: set[str] = field(default_factory=set)
 
@@ -552,8 +554,9 @@ class Documents:
             documents: the ids of the documents to search; all if it is empty.
             earlier: the user's messages before this one (:meth:`firelaunch.rag.retrieve.Retriever.search`).
             state: the index version in use, from ``versions.state()``.
-            spend: is called with the call that embeds the question. You have to pay it: a turn pays from its
-                reservation, other code searches through :func:`firelaunch.services.metered_search.search`.
+            spend: is called with the calls that embed the question and rerank the hits. You have to pay them: a turn
+                pays from its reservation, other code searches through
+                :func:`firelaunch.services.metered_search.search`.
 
         Raises:
             IndexFailed, ModelError: as in :meth:`firelaunch.rag.retrieve.Retriever.search`.
@@ -570,7 +573,9 @@ class Documents:
             spend(embedded.as_call(state.current.model, engine.cost(embedded.tokens), "search"))
 
         living = partial(self._living, scope)
-        return engine.retriever.search(scope, query, where, earlier=earlier, library=library, paid=paid, living=living)
+        return engine.retriever.search(
+            scope, query, where, earlier=earlier, library=library, paid=paid, spend=spend, living=living
+        )
 
     def declare_searchable(self, collections: Iterable[str]) -> None:
         """Set the names of the app's own collections whose records searches may find.
@@ -612,11 +617,12 @@ class Documents:
         collection, record = str(place.get("collection")), str(place.get("id"))
         return owner.record(collection, record) if collection in self.searchable else ""
 
-    def question_cost(self, query: str, state: State | None) -> int:
-        """Return the most micro-dollars that embedding a question costs; 0 if it is free or there is no question."""
+    def search_cost(self, query: str, state: State | None) -> int:
+        """Return the most micro-dollars that a search costs; 0 if it is free or there is no question."""
         if state is None or not query.strip():
             return 0
-        return self.price(state.current, token_bound([{"role": "user", "content": query}]))
+        embedding = self.price(state.current, token_bound([{"role": "user", "content": query}]))
+        return embedding + self.rerank_cost(query)
 
     def _keep(self, file: IO[bytes] | IncomingFile, path: str) -> None:
         if isinstance(file, IncomingFile):

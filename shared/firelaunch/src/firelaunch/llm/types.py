@@ -424,7 +424,7 @@ class FinishedCall:
         step: the number of the step within its request, from 1. A step's retries and fallbacks share its number.
         finish: how the answer ended, as in :class:`Chunk`.
         error: the code of what ended the call instead; "stopped" if its reader left.
-        operation: "chat" or "embeddings".
+        operation: "chat", "embeddings" or "rerank".
         provider: who answered, by the name of :class:`Provider`.
         asked, answered: the call's contents, if telemetry may have them. They are in no record.
         ended_at: nanoseconds since 1970.
@@ -450,8 +450,8 @@ class FinishedCall:
 
     @property
     def charged(self) -> bool:
-        """Whether the provider charges for the call."""
-        return self.tokens != TokenCounts()
+        """Whether the provider charges for the call: for its tokens, or for the call as such."""
+        return self.micro_usd > 0 or self.tokens != TokenCounts()
 
 
 class Meter(Protocol):

@@ -36,8 +36,12 @@ do not hold the answer, say so."""
 _NOTHING = "No passage in the documents fits the question. Say so if the answer would have to come from them."
 
 
-def prompt_text(passages: Sequence[Passage]) -> str:
-    """Return the passages as a model is shown them, with instructions; equal passages always give equal text."""
+def prompt_text(passages: Sequence[Passage], instructions: str = _INSTRUCTIONS) -> str:
+    """Return the passages as a model is shown them, after instructions; equal passages always give equal text.
+
+    Args:
+        instructions: with ``{count}`` for the number of passages and ``{mark}`` for the mark of their delimiters.
+    """
     if not passages:
         return _NOTHING
     texts = [_without_hidden(own_text(passage.hit.entry)) for passage in passages]
@@ -47,7 +51,7 @@ def prompt_text(passages: Sequence[Passage]) -> str:
         f"<passage-{mark} number={passage.number} {head}>\n{text}\n</passage-{mark}>"
         for passage, head, text in zip(passages, heads, texts, strict=True)
     ]
-    return "\n\n".join([_INSTRUCTIONS.format(count=len(passages), mark=mark), *blocks])
+    return "\n\n".join([instructions.format(count=len(passages), mark=mark), *blocks])
 
 
 def _mark(texts: Sequence[str]) -> str:

@@ -5,30 +5,35 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from ..errors import ModelError, SettingsError
+from ..errors import FirelaunchError, ModelError, SettingsError
 from ..scope import Scope
 from .embed.base import Embedded, Embedder, estimate
 from .fusion import Fusion
 from .index.base import Hit, Where
 from .index.scoped import ScopedIndex
 
+if TYPE_CHECKING:
+    from .rerank.base import Reranker, Spend
+
 __all__ = [
     "Mode",
     "Passage",
-    "Reranker",
     "RetrievalLimits",
     "Retrieved",
     "Retriever",
     "in_conversation",
     "weighted_sum",
 ]
+
+log = logging.getLogger(__name__)
 
 Mode = Literal["hybrid", "vector", "lexical"]
 
@@ -97,19 +102,13 @@ class _Question:
         return in_conversation(self.text, self.earlier)
 
 
-class Reranker(Protocol):
-    """A ranking that reads the hits, which is better and more expensive than any index."""
-
-    def rerank(self, query: str, hits: Sequence[Hit]) -> Sequence[Hit]:
-        """Return the hits, best first; hits that don't answer the query may be left out."""
-
-
 class Retriever:
     """The search in one app's index. May be called from many threads.
 
     Args:
         version: returns the index version in use; called for each search, so that a switch takes effect at once.
         embedder: None if the app has none; then only words are searched.
+        reranker: orders the hits anew; None to keep the search's own order.
     """
 
     def __init__(
@@ -134,6 +133,11 @@ class Retriever:
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="search")
 
     @property
+    def reranks(self) -> bool:
+        """Whether there is a reranker."""
+        return self._reranker is not None
+
+    @property
     def mode(self) -> Mode:
         """The best mode that this app's index and embedder allow."""
         if self._embedder is None:
@@ -149,16 +153,19 @@ class Retriever:
         earlier: str = "",
         library: bool = True,
         paid: Callable[[Embedded], None] = lambda _: None,
+        spend: Spend = lambda _: None,
         living: Callable[[Sequence[Hit]], Sequence[Hit]] = lambda hits: hits,
     ) -> Retrieved:
         """Return the passages for a question: ranked, without near-duplicates, within the limits.
 
-        Without an embedder, or if it fails, only words are searched, and the note says so.
+        Without an embedder, or if it fails, only words are searched, and the note says so. If the reranker fails, the
+        passages are in the order of the search, and the note says so, too.
 
         Args:
             earlier: the user's messages before this one, which say what "it" is. Their words count less than the
                 question's. They cost a second search by words, beside the first, and are embedded with the question.
             paid: called with the question's embedding before this returns, also if the search fails afterwards.
+            spend: called with each call of the reranker before this returns.
             living: returns the hits whose documents still exist; called only with hits that are about to be shown.
 
         Raises:
@@ -171,7 +178,8 @@ class Retriever:
         candidates, mode, note = self._candidates(scope, version, question, paid)
         hits = self._read(scope, version, candidates, library)
         if self._reranker is not None:
-            hits = list(self._reranker.rerank(question.whole, living(hits)))
+            hits, failure = self.rerank(question.whole, living(hits), spend)
+            note = " ".join(filter(None, (note, failure)))
         chosen = self._choose(hits)
         while len(alive := living(chosen)) < len(chosen):
             # Hits of deleted documents took the place of others, and suppressed their near-duplicates. Choose again.
@@ -179,6 +187,19 @@ class Retriever:
             hits = [hit for hit in hits if id(hit) not in dead]
             chosen = self._choose(hits)
         return Retrieved(tuple(Passage(n, hit) for n, hit in enumerate(chosen, 1)), mode, note)
+
+    def rerank(self, query: str, hits: Sequence[Hit], spend: Spend) -> tuple[list[Hit], str]:
+        """Return the hits in the reranker's order, or as they are with a note that says why."""
+        if self._reranker is None or len(hits) < 2:
+            return list(hits), ""
+        try:
+            return list(self._reranker.rerank(query, hits, spend)), ""
+        except Exception as error:
+            # The passages are found, so no fault of a reranker takes them from the user.
+            failure = error if isinstance(error, FirelaunchError) else FirelaunchError()
+            level = logging.WARNING if failure is error else logging.ERROR
+            log.log(level, "the passages could not be reranked: %s", error, exc_info=failure is not error)
+            return list(hits), f"The reranker failed ({failure.code}): the passages are in the order of the search."
 
     def _choose(self, hits: Sequence[Hit]) -> list[Hit]:
         return _within_limits(_distinct(hits, self._limits.same), self._limits.passages, self._limits.tokens)
@@ -193,15 +214,16 @@ class Retriever:
         *,
         earlier: str = "",
         library: bool = True,
+        paid: Callable[[Embedded], None] = lambda _: None,
     ) -> list[Hit]:
         """Return the ``k`` best hits of one search mode, duplicates included.
 
-        ``firelaunch eval`` measures them.
+        ``firelaunch eval`` measures them, and what :meth:`rerank` makes of them.
         """
         version, question = self._version(), _Question(query, earlier, where, library)
         if mode == "lexical":
             return self._matching(scope, version, question, k)
-        vector_hits = self._nearest(scope, version, question, k)
+        vector_hits = self._nearest(scope, version, question, k, paid)
         if mode == "vector":
             return vector_hits
         return self._fusion.merge(vector_hits, self._matching(scope, version, question, k))[:k]

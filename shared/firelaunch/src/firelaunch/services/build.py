@@ -36,14 +36,14 @@ from ..settings.openai_server import is_loopback
 from ..store.base import DocumentStore, TreeStore
 from ..store.scoped import ScopedStore
 from .budget_notices import announcer
-from .build_search import build_documents
+from .build_search import build_documents, build_reranker
 from .bundle import Services
 from .usage_outbox import JobOutbox
 
 if TYPE_CHECKING:
     from ..llm.cache import AnswerCache
     from ..rag.files import Files
-    from ..rag.retrieve import Reranker
+    from ..rag.rerank.base import Reranker
     from ..rag.web.fetch import Fetcher
     from ..telemetry.spans import Tracer
 
@@ -83,7 +83,7 @@ def build(
     Args:
         clock, store, provider, backend, internal, push, files, fetcher, tracer: replacements for those that the
             settings name, for tests and benchmarks.
-        reranker: improves the order of the passages that a search found; None for no reranking.
+        reranker: improves the order of the passages that a search found; None for that of the settings.
         moderate: an app's own hook, instead of that of the settings (see :mod:`firelaunch.turns.guardrails`).
 
     Raises:
@@ -132,7 +132,7 @@ def build(
         own_machine=settings.environment.development and is_loopback(settings.openai_server.base_url),
         files=files,
         fetcher=fetcher,
-        reranker=reranker,
+        reranker=reranker or build_reranker(settings, _project(settings), gateway),
     )
     return Services(
         settings=settings,

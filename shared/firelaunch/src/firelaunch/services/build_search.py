@@ -28,14 +28,15 @@ from ..store.base import Document
 from ..store.scoped import ScopedStore
 
 if TYPE_CHECKING:
+    from ..llm.gateway import Gateway
     from ..rag.embed.base import Embedder, EmbeddingModel
     from ..rag.index.base import Index
     from ..rag.index.scoped import ScopedIndex
     from ..rag.pipeline import Engine
-    from ..rag.retrieve import Reranker
+    from ..rag.rerank.base import Reranker
     from ..rag.web.fetch import Fetcher
 
-__all__ = ["build_documents", "named_embedder", "scratch_index", "wanted_version"]
+__all__ = ["build_documents", "build_reranker", "named_embedder", "scratch_index", "wanted_version"]
 
 
 def build_documents(
@@ -86,7 +87,24 @@ def build_documents(
         IncomingFiles(own_files, clock),
         settings.search.tokens,
         engines.warm,
+        reranker.cost_bound if reranker is not None else lambda _: 0,
     )
+
+
+def build_reranker(settings: Settings, project: str, gateway: Gateway) -> Reranker | None:
+    """Return the reranker that the settings ask for in this process; None if there is none."""
+    kind, development = settings.search.reranker, settings.environment.development
+    if kind == "none":
+        return None
+    if kind != "cheap" and not development:
+        from ..rag.rerank.vertex import VertexReranker
+
+        return VertexReranker(kind, project)
+    if settings.provider == "offline":  # it reads nothing, so its order would mean nothing
+        return None
+    from ..rag.rerank.model import ModelReranker
+
+    return ModelReranker(gateway, settings.choice.cheap)
 
 
 def wanted_version(settings: Settings) -> Version:

@@ -1,4 +1,4 @@
-"""Search outside a turn. Embedding the question is reserved, paid and recorded like any model's call."""
+"""Search outside a turn. Embedding the question and reranking are reserved, paid and recorded like any model's call."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def search(
 
     Raises:
         BudgetExceeded, Contention: the user's day does not admit the search. Nothing was embedded.
-        IndexFailed, ModelError: the search failed. The embedding that was done is paid.
+        IndexFailed, ModelError: the search failed. What was called is paid.
     """
     state = services.documents.versions.state()
-    max_cost = services.documents.question_cost(query, state)
+    max_cost = services.documents.search_cost(query, state)
 
     def find(reservation: Reservation | None) -> Retrieved:
         spend = reservation.spend if reservation is not None else lambda *_: None

@@ -17,6 +17,7 @@ __all__ = [
     "Embedding",
     "IndexKind",
     "IndexSettings",
+    "RerankerKind",
     "Search",
     "VertexIndexSettings",
     "index_problems",
@@ -25,6 +26,7 @@ __all__ = [
 
 IndexKind = Literal["embedded", "firestore", "vertex", "vector_search", "pgvector"]
 EmbedderKind = Literal["none", "local", "openai", "vertex"]
+RerankerKind = Literal["none", "cheap", "semantic-ranker-default-004", "semantic-ranker-fast-004"]
 
 _MODELS: Final[Mapping[str, str]] = {"openai": "text-embedding-3-small", "vertex": "gemini-embedding-001"}
 """Each embedder's model, unless ``index.model`` names one."""
@@ -196,6 +198,12 @@ class Search(Section):
         default=-1.0, ge=-1.0, le=1.0, description="How near a passage must be that is found by its vector; -1 for all."
     )
     tokens: int = Field(default=3_000, ge=1, description="What the passages may take of a prompt, estimated.")
+    reranker: RerankerKind = Field(
+        default="none",
+        description="A model that reads what was found and orders it anew, for each search: one of Vertex AI's ranking "
+        "models, or `cheap`, the cheap model of `[models]`. On a laptop each of them is the cheap model, and there is "
+        "none with the offline model.",
+    )
     same: float = Field(
         default=0.9, ge=0.0, description="Share of words in common from which a passage counts as one that is there."
     )

@@ -55,6 +55,7 @@ __all__ = [
     "PURPOSE",
     "REASONING_TOKENS",
     "REQUEST",
+    "RERANK",
     "RETRIEVAL",
     "ROUTE",
     "SCHEMA_URL",
@@ -96,6 +97,8 @@ CHAT: Final = "chat"
 EMBEDDINGS: Final = "embeddings"
 EXECUTE_TOOL: Final = "execute_tool"
 RETRIEVAL: Final = "retrieval"
+RERANK: Final = "rerank"
+"""Not of the conventions, which have no name for it."""
 PROVIDER: Final = "gen_ai.provider.name"
 MODEL: Final = "gen_ai.request.model"
 STREAM: Final = "gen_ai.request.stream"

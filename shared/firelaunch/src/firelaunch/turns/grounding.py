@@ -87,9 +87,9 @@ class Grounding:
 
     @property
     def cost_bound(self) -> int:
-        """The most micro-dollars that embedding the message costs."""
+        """The most micro-dollars that the search costs."""
         searched = f"{self._earlier}\n{self._text}" if self._text.strip() else ""
-        return self._documents.question_cost(searched, self._state)
+        return self._documents.search_cost(searched, self._state)
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -138,7 +138,7 @@ class Grounding:
 
     @property
     def calls(self) -> list[FinishedCall]:
-        """The calls that embedded the message. Reading them waits for the search, even an unused one."""
+        """The calls that embedded the message and reranked the passages. Reading them waits for the search."""
         if self._result is not None:
             self._result.exception()
         return self._calls

@@ -1,0 +1,1 @@
+"""Rerankers: they read the hits of a search, and order them better than an index can."""
