@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web test-web bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -89,6 +89,9 @@ test-deploy: setup ## Deploy with the real gcloud to a server that plays Google'
 
 web: setup ## Build the template's web client, in build/; of an example: make web EXAMPLE=mealcoach; of an app: docs/web.md
 	@PYTHONPATH=tests $(BIN)/python -m web.site $(EXAMPLE)
+
+types: setup ## Write the web client's types of the API anew, after a change of the API
+	@PYTHONPATH=tests $(BIN)/python -m web.api_types
 
 test-web: setup ## Go people's ways through the web client in Chromium: build/web.json, pictures in build/web; SHORT=1, ONLY=offline
 	@PYTHONPATH=tests SHORT=$(SHORT) ONLY="$(ONLY)" $(BIN)/python -m web

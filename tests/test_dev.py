@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -33,9 +34,11 @@ def repo(tmp_path: Path) -> Path:
 class Dev:
     """A running ``firelaunch dev demo``, and what it has said."""
 
-    def __init__(self, repo: Path, port: int, *options: str, **environ: str) -> None:
+    def __init__(self, repo: Path, port: int, *options: str, client: bool = False, **environ: str) -> None:
         command = [PYTHON, "-m", "firelaunch_cli", "dev", "demo", "--port", str(port), *options]
         env = clean_environ(PYTHONUNBUFFERED="1", **environ)
+        if client:
+            del env["FIRELAUNCH_WEB"]
         self.process = subprocess.Popen(
             command, cwd=repo, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -64,8 +67,8 @@ def dev(repo: Path) -> Iterator[Callable[..., Dev]]:
     """Starts it, and ends it with the test."""
     started: list[Dev] = []
 
-    def start(*options: str, **environ: str) -> Dev:
-        started.append(Dev(repo, free_port(), *options, **environ))
+    def start(*options: str, client: bool = False, **environ: str) -> Dev:
+        started.append(Dev(repo, free_port(), *options, client=client, **environ))
         return started[-1]
 
     yield start
@@ -79,6 +82,13 @@ def change(path: Path, before: str, after: str) -> None:
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after))
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 30) -> None:
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 def nobody_listens(host: str) -> bool:
@@ -121,6 +131,42 @@ def test_the_env_file_is_read_and_the_environment_comes_first(repo: Path, dev: C
     other = dev("--embedded", OPENAI_API_KEY="", OPENAI_BASE_URL="")
     other.until("ready on ")
     assert httpx.get(f"{other.url}/ready", trust_env=False).json()["model"] == "offline"
+
+
+NPM = """#!/bin/sh
+if [ "$1" = ci ]; then mkdir -p node_modules; else mkdir -p dist && cp src/texts.ts dist/index.html; fi
+"""
+
+
+def test_the_web_client_is_built_again_as_it_changes_and_plans_are_bought_without_an_account_at_stripe(
+    repo: Path, dev: Callable[..., Dev], tmp_path: Path
+) -> None:
+    for name, text in (("npm", NPM), ("node", "#!/bin/sh\necho v20.19.0\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    port, texts = free_port(), repo / "apps/demo/web/src/texts.ts"
+    change(repo / "firebase.json", '"emulators": {', f'"emulators": {{ "stripe": {{ "port": {port} }},')
+    texts.write_text("one")
+    run = dev("--embedded", client=True, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    run.until(r"^web +\| build the web client")
+    at = run.until(r"^app +\| ready on ")
+    with httpx.Client(base_url=run.url, trust_env=False) as client:
+        assert client.get("/").text == "one"
+        texts.write_text("two")
+        at = run.until(r"^web +\| build the web client", at)
+        wait_for(lambda: client.get("/").text == "two")
+        assert not any("ready on" in line for line in run.lines[at:]), "the app goes on as it is"
+
+        change(repo / "apps/demo/firelaunch.toml", '# stripe_price = "price_..."', 'stripe_price = "price_pro"')
+        at = run.until(rf"^dev +\| a server on http://127\.0\.0\.1:{port} stands in for Stripe", at)
+        run.until(r"^app +\| ready on ", at)
+        token = client.post("/dev/token", json={"uid": "ada"}).json()["token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        url = client.post("/v1/billing/checkout", json={"plan": "pro"}).json()["url"]
+        assert url.startswith(f"http://127.0.0.1:{port}/")
+        back = httpx.post(url, data={"pay": "card"}, trust_env=False).headers["Location"]
+        assert back == f"{run.url.replace('127.0.0.1', 'localhost')}/?checkout=done#/plans"
+        wait_for(lambda: client.get("/v1/billing").json()["plan"] == "pro")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

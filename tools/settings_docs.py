@@ -51,6 +51,12 @@ VARIABLES = {
     "FIRELAUNCH_VERTEX_INDEX": "In place of `[index.vertex]`, as JSON; a deploy that made the index sets it.",
     "STRIPE_API_KEY": "A key of the Stripe account; it switches billing on. [billing.md](billing.md) has the rest.",
     "STRIPE_API_BASE": "Another server in place of Stripe's own, for tests; refused in the cloud.",
+    "STRIPE_WEBHOOK_SECRET": "On a laptop: the signing secret of the webhooks that come to `POST /dev/stripe` "
+    "([billing.md](billing.md#on-a-laptop)). Deployed, the function `stripe_webhook` has it.",
+    "FIRELAUNCH_RETURN_URL": "On a laptop: in place of `billing.return_url`; refused in the cloud. "
+    "`firelaunch dev` sets it.",
+    "FIRELAUNCH_MEMBERSHIP_URL": "On a laptop: in place of `membership.url`; refused in the cloud. "
+    "`firelaunch dev` sets it.",
     "GOOGLE_CLOUD_PROJECT": "In place of `cloud.project`; an environment that names its own project keeps that.",
     "DATABASE_URL": "PostgreSQL with pgvector, where `index.backend` is `pgvector`: `postgresql://user:password@host/db`.",
     "OTEL_EXPORTER_OTLP_HEADERS": "Headers for whoever receives telemetry, which may hold a key; "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT, Server
+from web.api_types import KEPT, generate
 
 from .generators import SHORT, Generator, name_faults
 from .matrix import mealcoach, try_generator
@@ -30,6 +31,14 @@ def test_a_generated_client_compiles_and_makes_a_round_trip(generator: Generator
         pytest.skip(f"no JavaScript SDK: {error}")
     assert result.fault is None
     assert (result.generated, result.compiled, result.called) == (True, True, True)
+
+
+def test_the_web_clients_types_are_those_of_the_api() -> None:
+    try:
+        generated = generate()
+    except NoGenerators as error:
+        pytest.skip(f"no JavaScript SDK: {error}")
+    assert KEPT.read_text() == generated, "the API has changed: make types"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from browser import BROWSER, NO_BROWSER
-from firelaunch.testing.stripe import StripeServer
+from firelaunch.testing.stripe import StripeServer, WebhookDelivery
 from firelaunch_cli.deploy.web_build import BuildFailed
 from javascript import NoJavaScript, install
 from support import ROOT, copy_example, free_port, served
@@ -28,6 +28,7 @@ REPORT = ROOT / "build" / "web.json"
 _PLANS = [
     {"name": "free", "requests_per_minute": 200, "daily_micro_usd": 500_000, "features": [], "for_sale": False},
     {"name": "pro", "requests_per_minute": 60, "daily_micro_usd": 10_000_000, "features": [], "for_sale": True},
+    {"name": "payg", "requests_per_minute": 60, "daily_micro_usd": 20_000_000, "features": [], "for_sale": False},
 ]
 
 
@@ -53,16 +54,26 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
     with (
         tempfile.TemporaryDirectory() as scratch,
         PlayedModel() as model,
-        StripeServer() as stripe,
+        StripeServer(pages=True) as stripe,
         _example(Path(scratch) / "mealcoach", not only or "collection" in only) as meals,
     ):
         line = f"http://127.0.0.1:{free_port()}"
-        config = {"app": APP, "mode": "embedded", "api": "", "plans": _PLANS, "sign_in": ["email_link"]}
+        config = {
+            "app": APP,
+            "mode": "embedded",
+            "api": "",
+            "plans": _PLANS,
+            "top_ups": ["ten"],
+            "sign_in": ["email_link"],
+        }
         with (
-            served_app(Path(scratch) / "my-app", model, stripe) as server,
-            hosted(dist, {**config, "api": server.url}, server.url) as host,
+            hosted(dist, config) as host,
+            served_app(Path(scratch) / "my-app", model, stripe, host.url) as server,
+            WebhookDelivery(stripe, f"{server.url}/dev/stripe"),
             hosted(dist, {**config, "api": line}, line) as lossy,
         ):
+            host.config["api"] = server.url
+            host.connect.append(server.url)
             told = {
                 "BROWSER": BROWSER or "",
                 "URL": host.url,

@@ -355,16 +355,62 @@ scenario("the minute's limit counts down, the day's names the way to a larger pl
   return page;
 });
 
-scenario("buy a plan", async () => {
+scenario("buy a plan: a declined card, a checkout that is left, a payment that is confirmed late", async () => {
   const page = await newPage();
-  await signIn(page);
+  const name = await signIn(page);
   await page.goto(`${HOME}/#/plans`);
   await page.getByText("Your plan").waitFor();
   await inspect(page, "plans");
-  const left = page.waitForRequest((request) => request.url().includes("checkout") && request.isNavigationRequest());
   await page.getByRole("button", { name: "Choose pro" }).click();
-  await left;
-  return null;
+  await page.getByRole("button", { name: "Pay with a card that is declined" }).click();
+  await page.getByText("Your card was declined.").waitFor();
+  await page.getByRole("link", { name: "Back, without paying" }).click();
+  await page.getByText("Nothing was charged.").waitFor();
+  await page.reload();
+  const choose = page.getByRole("button", { name: "Choose pro" });
+  await choose.waitFor();
+  assert(!(await page.getByText("Nothing was charged.").count()), "a reload tells of the checkout again");
+  const before = await (await call(name, "GET", "/v1/billing")).json();
+  let late = 2; // the webhook is not there yet when the page asks first
+  await page.route(/\/v1\/billing$/, (route) => (late-- > 0 ? route.fulfill({ headers: { "Access-Control-Allow-Origin": HOME }, json: before }) : route.continue()));
+  await choose.click();
+  await page.getByRole("button", { name: "Pay", exact: true }).click();
+  await page.getByText("Your payment is being confirmed").waitFor();
+  await page.getByText("Your plan is pro now").waitFor();
+  assert(!page.url().includes("checkout"), `the address is ${page.url()}`);
+  await inspect(page, "plans-bought");
+  await page.getByRole("link", { name: "New chat", exact: true }).first().click();
+  await page.goto(`${HOME}/#/account`);
+  await page.getByText("of $10.00 used today").waitFor(); // the plan's budget
+  return page;
+});
+
+scenario("the portal: a payment that failed, one that is made, an end; and credit", async () => {
+  const page = await newPage();
+  const name = await signIn(page);
+  await page.goto(`${HOME}/#/plans`);
+  await page.getByRole("button", { name: "Choose pro" }).click();
+  await page.getByRole("button", { name: "Pay", exact: true }).click();
+  const manage = page.getByRole("button", { name: "Manage billing" }).last();
+  const inPortal = async (act) => {
+    await manage.click();
+    await page.getByRole("button", { name: act }).click();
+    await page.getByRole("link", { name: "Back" }).click();
+  };
+  await inPortal("Let the next payment fail");
+  await page.getByText("The last payment for pro failed").waitFor();
+  await inspect(page, "plans-failed");
+  await inPortal("Pay what is owed");
+  await page.getByText("Active").waitFor();
+  await inPortal("Cancel at the end");
+  await page.getByText(/^Ends on/).waitFor();
+  await inPortal("End it at once");
+  await page.getByRole("button", { name: "Choose pro" }).waitFor();
+  await page.getByRole("button", { name: "Buy credit: ten" }).click();
+  await page.getByRole("button", { name: "Pay", exact: true }).click();
+  await page.getByText("Your credit is $10.00 now").waitFor();
+  assert((await (await call(name, "GET", "/v1/billing")).json()).credit.micro_usd === 10_000_000, "the service knows of no credit");
+  return page;
 });
 
 scenario("another user sees nothing of the first; deleting the account deletes what was there", async () => {
@@ -440,6 +486,28 @@ scenario("with Firebase: a guest chats, signs up, and keeps the chat", async () 
   await page.getByLabel("Invitation code").fill(INVITE);
   await page.getByRole("button", { name: "Join" }).click();
   await page.getByRole("navigation", { name: "Chats" }).getByText("From a guest").waitFor();
+  return page;
+});
+
+scenario("with Firebase: a guest signs in to an account that is there already, which takes over the chat", async () => {
+  const page = await newPage();
+  await page.goto(ACCOUNTS);
+  await signInByMail(page, "twice@example.com");
+  await page.getByLabel("Invitation code").fill(INVITE);
+  await page.getByRole("button", { name: "Join" }).click();
+  await ask(page, "From the account");
+  const guest = await newPage();
+  await guest.goto(ACCOUNTS);
+  await guest.getByRole("button", { name: "Try it as a guest" }).click();
+  await ask(guest, "From a guest");
+  await guest.goto(`${ACCOUNTS}/#/account`);
+  await signInByMail(guest, "twice@example.com");
+  const chats = guest.getByRole("navigation", { name: "Chats" });
+  await chats.getByText("From the account").waitFor();
+  await chats.getByText("From a guest").click();
+  await guest.getByRole("article", { name: "You" }).getByText("From a guest").waitFor();
+  assert(!(await guest.evaluate(() => localStorage.getItem("guest-token"))), "the guest's token is still kept");
+  assert(!guest.complaints.length, guest.complaints.join("; "));
   return page;
 });
 

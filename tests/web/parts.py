@@ -92,6 +92,18 @@ daily_usd = "0.50"
 requests_per_minute = 200
 daily_usd = "0.02"
 
+[plans.payg]
+requests_per_minute = 60
+daily_usd = "20.00"
+balance = true
+
+"""
+
+
+_CREDIT = """
+[billing.top_ups.ten]
+stripe_price = "price_ten"
+credit_usd = "10.00"
 """
 
 
@@ -139,8 +151,8 @@ def _play(text: str) -> Action:
 
 
 @contextmanager
-def served_app(folder: Path, model: PlayedModel, stripe: StripeServer, settings: str = "") -> Iterator[Server]:
-    """Serve an app with tools, plans for sale and small budgets."""
+def served_app(folder: Path, model: PlayedModel, stripe: StripeServer, page: str) -> Iterator[Server]:
+    """Serve an app with tools, small budgets, and plans and credit for sale, whose web client is at ``page``."""
     app = copy_template(folder)
     (app / "app" / "workflow.py").write_text(_TOOL_WORKFLOW)
     toml = app / "firelaunch.toml"
@@ -152,14 +164,16 @@ def served_app(folder: Path, model: PlayedModel, stripe: StripeServer, settings:
     ):
         assert old in text, old
         text = text.replace(old, new, 1)
-    toml.write_text(text + '\n[billing]\nreturn_url = "http://localhost/"\n' + settings)
+    toml.write_text(text + _CREDIT)
     environ = {
         "OPENAI_API_KEY": "k",
         "OPENAI_BASE_URL": model.base_url,
         "STRIPE_API_KEY": stripe.key,
         "STRIPE_API_BASE": stripe.url,
         "STRIPE_WEBHOOK_SECRET": stripe.secret,
+        "FIRELAUNCH_RETURN_URL": f"{page}/#/plans",
     }
-    stripe.account.prices |= {"price_pro"}
+    stripe.account.prices.add("price_pro")
+    stripe.account.one_time["price_ten"] = 1_000
     with served(app, **environ) as server:
         yield server

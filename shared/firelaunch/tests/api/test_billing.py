@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from firelaunch.errors import SettingsError
-from firelaunch.server.app import App
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.store.base import Set
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
@@ -71,6 +72,11 @@ def stripe() -> Iterator[StripeServer]:
 @pytest.fixture
 def app(make_app: Callable[..., App], stripe: StripeServer) -> App:
     return make_app(SOLD, STRIPE_API_KEY=stripe.key, STRIPE_API_BASE=stripe.url)
+
+
+def webhook(app: App, stripe: StripeServer, event: Any, secret: str | None = None) -> Any:
+    body, signature = stripe.webhook(event, secret=secret)
+    return app.test_client().post("/dev/stripe", data=body, headers={"Stripe-Signature": signature})
 
 
 def refusal(answer: Any) -> tuple[int, str]:
@@ -526,3 +532,55 @@ def test_another_servers_address_for_stripe_is_refused_in_the_cloud(tmp_path: Pa
     }
     with pytest.raises(SettingsError, match="STRIPE_API_BASE"):
         Settings.load(write_app(tmp_path, SOLD), environ)
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, stripe: StripeServer) -> Iterator[App]:
+    """An app that takes webhooks itself, by a route that no OpenAPI document shows."""
+    given = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url, "STRIPE_WEBHOOK_SECRET": stripe.secret}
+    services = build(Settings.load(write_app(tmp_path / "laptop", SOLD), given))
+    app = App("laptop")
+    app.services = services  # type: ignore[attr-defined]
+    init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
+    yield app
+    services.store.close()
+
+
+def test_on_a_laptop_the_app_itself_takes_the_webhooks_that_stripe_signed(laptop: App, stripe: StripeServer) -> None:
+    app = laptop
+    ada = sign_in(app, "ada")
+    url = ada.post("/v1/billing/checkout", {"plan": "pro"}).get_json()["url"]
+    stripe.account.pay(url.rpartition("/")[2])
+    event = stripe.account.events[-1]
+    assert webhook(app, stripe, event, secret="whsec_of_somebody_else").status_code == 400
+    assert app.test_client().post("/dev/stripe", json=event).status_code == 400, "without a signature"
+    assert ada.get("/v1/me").get_json()["plan"] == "free"
+    assert webhook(app, stripe, event).get_json() == {"event": event["id"], "outcome": "applied"}
+    assert ada.get("/v1/me").get_json()["plan"] == "pro"
+    assert webhook(app, stripe, event).get_json()["outcome"] == "duplicate"
+    other = stripe.account.subscribe("cus_x", {"app_id": "other", "uid": "ada"}, "price_pro")
+    assert other["metadata"]["app_id"] == "other"
+    assert webhook(app, stripe, stripe.account.events[-1]).get_json()["outcome"] == "foreign"
+
+
+def test_no_webhook_is_taken_without_a_secret_or_in_the_cloud(app: App, stripe: StripeServer, tmp_path: Path) -> None:
+    event = stripe.account.happen("invoice.paid", {"id": "in_1", "object": "invoice"})
+    assert webhook(app, stripe, event).status_code == 404
+    cloud = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
+    secret = {"STRIPE_API_KEY": stripe.key, "STRIPE_WEBHOOK_SECRET": stripe.secret}
+    deployed = build(Settings.load(write_app(tmp_path / "cloud", SOLD), {**cloud, **secret}))
+    assert deployed.checkout.webhooks is None
+
+
+def test_stripe_leads_back_to_the_page_that_a_fragment_names_and_on_a_laptop_to_the_laptop(
+    make_app: Callable[..., App], stripe: StripeServer, tmp_path: Path
+) -> None:
+    given = {"STRIPE_API_KEY": stripe.key, "STRIPE_API_BASE": stripe.url}
+    app = make_app(SOLD, **given, FIRELAUNCH_RETURN_URL="http://localhost:8080/#/plans")
+    url = sign_in(app, "ada").post("/v1/billing/checkout", {"plan": "pro"}).get_json()["url"]
+    session = stripe.account.sessions[url.rpartition("/")[2]]
+    assert session["success_url"] == "http://localhost:8080/?checkout=done#/plans"
+    cloud = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p", "OPENAI_API_KEY": "k"}
+    for name in ("FIRELAUNCH_RETURN_URL", "FIRELAUNCH_MEMBERSHIP_URL"):
+        with pytest.raises(SettingsError, match=name):
+            Settings.load(write_app(tmp_path / "cloud", SOLD), {**cloud, name: "http://localhost:8080"})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import httpx
 import pytest
 import stripe
-from firelaunch.testing.stripe import StripeServer
+from firelaunch.testing.stripe import StripeServer, WebhookDelivery
 from firelaunch.testing.stripe.forms import FormRefused
 
 
@@ -155,3 +158,90 @@ def test_a_subscription_is_of_the_flexible_mode_and_only_such_a_one_can_be_pause
     assert (paused.status, account.events[-1]["type"]) == ("paused", "customer.subscription.paused")
     with pytest.raises(FormRefused):
         account.pause(flexible)
+
+
+@pytest.fixture
+def paged() -> Iterator[StripeServer]:
+    with StripeServer(pages=True) as running:
+        running.account.prices.add("price_pro")
+        yield running
+
+
+def browse(server: StripeServer, url: str, **chosen: str) -> httpx.Response:
+    with httpx.Client(trust_env=False) as browser:
+        return browser.post(url, data=chosen) if chosen else browser.get(url)
+
+
+def checkout(server: StripeServer, **more: Any) -> str:
+    customer = client(server).v1.customers.create().id
+    back = {"success_url": "https://a.example.com/?checkout=done#/plans", "cancel_url": 'https://a.example.com/?x="<b>'}
+    session = client(server).v1.checkout.sessions.create({**CHECKOUT, "customer": customer, **back, **more})
+    assert session.url is not None
+    return session.url
+
+
+def test_people_pay_on_its_page_and_a_declined_card_leaves_the_checkout_open(paged: StripeServer) -> None:
+    url = checkout(paged)
+    page = browse(paged, url)
+    assert page.status_code == 200
+    assert "<b>" not in page.text, "an address is no HTML"
+    assert "Your card was declined." in browse(paged, url, pay="declined").text
+    assert not paged.account.subscriptions
+    paid = browse(paged, url, pay="card")
+    assert (paid.status_code, paid.headers["Location"]) == (303, "https://a.example.com/?checkout=done#/plans")
+    assert [each["status"] for each in paged.account.subscriptions.values()] == ["active"]
+    assert "completed or expired" in browse(paged, url, pay="card").text, "a checkout is paid once"
+    assert browse(paged, f"{paged.url}/c/pay/cs_test_none").status_code == 404
+
+
+def test_people_cancel_pay_and_end_on_the_portals_page(paged: StripeServer) -> None:
+    browse(paged, checkout(paged), pay="card")
+    (key, subscription), *_ = paged.account.subscriptions.items()
+    sessions = client(paged).v1.billing_portal.sessions
+    url = sessions.create({"customer": subscription["customer"], "return_url": "https://a.example.com/#/plans"}).url
+    assert 'href="https://a.example.com/#/plans"' in browse(paged, url).text
+    for act, name, value in (
+        ("cancel", "cancel_at", subscription["items"]["data"][0]["current_period_end"]),
+        ("keep", "cancel_at", None),
+        ("fail", "status", "past_due"),
+        ("pay", "status", "active"),
+        ("end", "status", "canceled"),
+    ):
+        assert browse(paged, url, subscription=key, do=act).status_code == 200
+        assert subscription[name] == value
+    stranger = checkout(paged)
+    browse(paged, stranger, pay="card")
+    other = next(reversed(paged.account.subscriptions))
+    browse(paged, url, subscription=other, do="end")
+    assert paged.account.subscriptions[other]["status"] == "active", "a portal changes its own customer's alone"
+
+
+def test_events_are_sent_signed_in_their_order_and_again_until_they_are_taken(server: StripeServer) -> None:
+    taken: list[dict[str, Any]] = []
+    refused, done = [], threading.Event()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            stripe.WebhookSignature.verify_header(body, self.headers["Stripe-Signature"], server.secret)
+            event = json.loads(body)
+            first = not refused
+            (refused if first else taken).append(event)
+            self.send_response(503 if first else 200)
+            self.end_headers()
+            if len(taken) == 2:
+                done.set()
+
+        def log_message(self, *_: Any) -> None:
+            """Log nothing."""
+
+    hook = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=hook.serve_forever, args=(0.02,), daemon=True).start()
+    with WebhookDelivery(server, f"http://127.0.0.1:{hook.server_port}/", pause=0.01):
+        server.account.customer({})
+        server.account.customer({})
+        assert done.wait(30)
+    hook.shutdown()
+    hook.server_close()
+    assert [event["id"] for event in taken] == [event["id"] for event in server.account.events]
+    assert refused[0]["id"] == taken[0]["id"]

@@ -22,11 +22,15 @@ const PAGES = [
 
 /** The sidebar and, beside it, the page that the address names. */
 export function Layout() {
-  const [path] = useLocation();
+  const [path, navigate] = useLocation();
   const [drawer, setDrawer] = useState(false);
   const [drawn, setDrawn] = useState(false); // the drawer's part is loaded when it is first opened
   const { ended, signOut } = useSession();
   useEffect(() => setDrawer(false), [path]);
+  useEffect(() => {
+    // Stripe's pages lead back to wherever billing.return_url says.
+    if (new URLSearchParams(location.search).has("checkout")) navigate("/plans", { replace: true });
+  }, [navigate]);
   const { Page } = PAGES.find((page) => page.path === path) ?? {};
   return (
     <div className="flex h-full">

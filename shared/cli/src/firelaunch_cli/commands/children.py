@@ -19,7 +19,7 @@ from .running import end_with_parent
 __all__ = ["Child", "Log", "follow"]
 
 _WIDTH = 10
-_COLOURS = {"app": "green", "firestore": "yellow", "auth": "magenta", "dev": "cyan", "members": "blue"}
+_COLOURS = {"app": "green", "firestore": "yellow", "auth": "magenta", "dev": "cyan", "members": "blue", "web": "yellow"}
 _NOISE = re.compile(
     r"^\w{3} \d+, \d{4} .* (com|io)\.\S+ \w+$"  # Java's line before each message: when, and which class
     r"|Detected (non-)?HTTP/2 connection|^\s*$"

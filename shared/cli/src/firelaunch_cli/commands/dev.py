@@ -28,9 +28,11 @@ from ..doctor.env_file import read_env
 from .apps import app_argument, app_folder, env_option
 from .children import Child, Log, follow
 from .emulators import emulator_port
+from .local_stripe import LocalStripe, sells
 from .publish import publish_policy
 from .rules import rules_with
 from .serve import free_port, gunicorn_command
+from .web_client import VARIABLE, client_environ
 
 __all__ = ["command"]
 
@@ -43,8 +45,9 @@ _INVITED = 10_000
 _INVITATION_DAYS = 90
 _MEMBERSHIP = "firelaunch.functions.wiring:build_membership()"
 _POLL_SECONDS = 0.3
-_WATCHED = {".py", ".toml", ".md", ".env", ".rules", ".json"}
-_UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "tests", "web", "build"}
+_WEB = "web"
+_WATCHED = {".py", ".toml", ".md", ".env", ".rules", ".json", ".ts", ".tsx", ".css", ".html", ".svg"}
+_UNWATCHED = {".firelaunch", ".venv", "node_modules", "__pycache__", ".git", "tests", "dist", "build"}
 
 
 @click.command("dev")
@@ -57,7 +60,9 @@ def command(app: str, port: int | None, embedded: bool) -> None:
 
     If Java and the Firestore emulator are installed, the emulator runs too, with the composed rules. If the Firebase
     CLI is installed, so does the Auth emulator, with the membership function, by which its users join the app. They
-    have the ports of firebase.json, and lose their data when they end. The app's .env is read.
+    have the ports of firebase.json, and lose their data when they end. Where the app sells plans and no Stripe key is
+    set, a server stands in for Stripe. Where Node is installed, the web client is built, and served at /. The app's
+    .env is read.
     """
     folder = app_folder(app)
     wanted_port = port or (int(os.environ["PORT"]) if os.environ.get("PORT", "").isdecimal() else None)
@@ -84,6 +89,7 @@ class _Dev:
     firestore: Emulator | None = None
     ports: list[int] = field(default_factory=list)
     invitation: str | None = None
+    stripe: LocalStripe | None = None
     app: Child | None = None
 
     def say(self, line: str) -> None:
@@ -163,6 +169,7 @@ class _Dev:
         environ = {**os.environ, **self.mode_environ, **own_environ}
         command = [sys.executable, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", _MEMBERSHIP]
         self.stack.callback(Child("members", command, self.folder, environ, self.log).stop)
+        self.mode_environ["FIRELAUNCH_MEMBERSHIP_URL"] = f"http://127.0.0.1:{port}"
         self.say(f"users of the Auth emulator join with POST http://127.0.0.1:{port}/apps/{settings.app.id}/join")
         self.publish()
 
@@ -195,6 +202,26 @@ class _Dev:
         except SettingsError:
             return None
 
+    def sell(self) -> None:
+        """Run a server in place of Stripe where the app sells something, unless there is a key of Stripe's."""
+        settings = self._settings()
+        own = {**read_env(self.folder / ".env").values, **os.environ}
+        if settings is None or not sells(settings) or own.get("STRIPE_API_KEY"):
+            return
+        if self.stripe is None:
+            self.stripe = LocalStripe(self._port("stripe"), f"http://127.0.0.1:{self.port}", self.stack)
+            self.mode_environ |= self.stripe.environ
+            self.say(f"a server on {self.stripe.environ['STRIPE_API_BASE']} stands in for Stripe; nothing is charged")
+        self.stripe.offer(settings)
+
+    def build_client(self) -> None:
+        """Build the web client, which the app serves, if it has changed."""
+        self.mode_environ |= client_environ(self.folder, self._say_of_client)
+
+    def _say_of_client(self, text: str) -> None:
+        for line in text.splitlines():
+            self.log.say("web", line)
+
     def stay(self) -> None:
         """Run the app and restart it whenever a file changes, until the command is interrupted."""
         self.stack.callback(self._stop_app)
@@ -219,7 +246,13 @@ class _Dev:
             self.load_rules()
         if any(path.name == "firelaunch.toml" for path in changed):
             self.publish()
-        if changed and all(path.suffix == ".rules" for path in changed):
+        self.sell()
+        of_client = [path for path in changed if path.is_relative_to(self.folder / _WEB)]
+        served = self.mode_environ.get(VARIABLE)
+        if of_client or not changed:
+            self.build_client()
+        same = served == self.mode_environ.get(VARIABLE)
+        if changed and same and all(path.suffix == ".rules" or path in of_client for path in changed):
             return
         self._stop_app()
         self.app = Child("app", gunicorn_command(self.folder), self.folder, self._environ(), self.log)
@@ -229,8 +262,9 @@ class _Dev:
             self.app.stop()
 
     def _environ(self) -> Mapping[str, str]:
+        page = {"FIRELAUNCH_RETURN_URL": f"http://localhost:{self.port}/#/plans"}
         server_environ = {"HOST": "127.0.0.1", "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
-        return {**read_env(self.folder / ".env").values, **os.environ, **server_environ, **self.mode_environ}
+        return {**page, **read_env(self.folder / ".env").values, **os.environ, **server_environ, **self.mode_environ}
 
     def _files(self) -> Iterator[tuple[Path, int]]:
         """Yield the app's files with the times of their last changes."""

@@ -11,9 +11,9 @@ import click
 
 __all__ = ["emulator_port"]
 
-_USUAL = {"firestore": 8081, "auth": 9099, "functions": 5001}
+_USUAL = {"firestore": 8081, "auth": 9099, "functions": 5001, "stripe": 12111}
 """The emulators' default ports, but for Firestore's, which is the app's
-(https://firebase.google.com/docs/emulator-suite/install_and_configure#port_configuration)."""
+(https://firebase.google.com/docs/emulator-suite/install_and_configure#port_configuration), and that of stripe-mock."""
 
 _TRIED = 20
 """Ports tried, from the wanted one up."""
@@ -23,7 +23,7 @@ def emulator_port(name: str, folder: Path, *, without: frozenset[int] = frozense
     """Return the port of an emulator: that of firebase.json, else the usual one; the next free one where it is taken.
 
     Args:
-        name: "firestore", "auth" or "functions".
+        name: "firestore", "auth", "functions" or "stripe".
         folder: the app's folder; firebase.json is there or in a folder above.
         without: ports that something else will take.
 

@@ -28,6 +28,7 @@ __all__ = [
     "Payments",
     "Subscription",
     "Trial",
+    "Webhooks",
 ]
 
 
@@ -219,6 +220,17 @@ class Event:
     subscription: str | None
     payment: str | None = None
     notice: str = ""
+
+
+class Webhooks(Protocol):
+    """A verifier of webhooks."""
+
+    def event(self, body: bytes, signature: str | None) -> Event:
+        """Return the event in a body.
+
+        Raises:
+            BadRequest: the signature is not valid, or the body is not an event.
+        """
 
 
 class Payments(Protocol):

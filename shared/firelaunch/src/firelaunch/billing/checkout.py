@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from secrets import token_hex
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from ..errors import BadRequest, IdempotencyMismatch
 from ..scope import Scope
@@ -15,12 +15,13 @@ from ..settings.plans import Plan, TopUp
 from ..store.audit import audit_writes
 from ..store.base import DELETE_FIELD, Create, Document, DocumentStore, Set, Update, Write
 from .balance import Balance
-from .base import AlreadySubscribed, BillingOff, CustomerGone, NoCustomer, Offer, Payments, Trial
+from .base import AlreadySubscribed, BillingOff, CustomerGone, Event, NoCustomer, Offer, Payments, Trial, Webhooks
 from .credit import grant_writes
 from .entitlements import Entitlement, Entitlements, trial_of
 from .ledger import Ledger, apply_changes
 from .reconcile import Reconciliation
 from .running import customer_of, running_subscriptions
+from .webhooks import Outcome, WebhookInbox
 
 __all__ = ["Checkout"]
 
@@ -34,6 +35,7 @@ class Checkout:
         return_url: the page to which Stripe sends users back.
         top_ups: the credit for sale, by name.
         clock: returns the current time, with its time zone.
+        webhooks: verifies Stripe's webhooks where the app itself takes them, on a laptop.
     """
 
     store: DocumentStore
@@ -42,6 +44,7 @@ class Checkout:
     return_url: str
     top_ups: Mapping[str, TopUp] = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    webhooks: Webhooks | None = None
 
     def subscribe(self, user: Scope, email: str | None, plan: str, key: str | None) -> str:
         """Return the address of a page where ``user`` subscribes to ``plan``.
@@ -196,6 +199,22 @@ class Checkout:
         payments = self._on()
         return Reconciliation(payments, {app.app_id: Ledger(self.store, payments, app)})
 
+    def receive(self, app: Scope, body: bytes, signature: str | None) -> tuple[Event, Outcome]:
+        """Apply the event of a webhook to the users of this app, and return it with what became of it.
+
+        Raises:
+            BillingOff: billing is off, or the app takes no webhooks itself.
+            BadRequest: the signature is not valid, or the body is no event.
+            BillingError: Stripe cannot be reached, or refuses.
+        """
+        payments = self._on()
+        if self.webhooks is None:
+            raise BillingOff
+        event = self.webhooks.event(body, signature)
+        # A Stripe account's events may be of other apps, too.
+        inbox = WebhookInbox({app.app_id: Ledger(self.store, payments, app)}, self.clock, shared=True)
+        return event, inbox.receive(event)
+
     def _on(self) -> Payments:
         if self.payments is None:
             raise BillingOff
@@ -208,7 +227,8 @@ class Checkout:
         return customer
 
     def _page(self, outcome: str) -> str:
-        return f"{self.return_url}{'&' if urlsplit(self.return_url).query else '?'}checkout={outcome}"
+        url = urlsplit(self.return_url)
+        return urlunsplit(url._replace(query="&".join(filter(None, (url.query, f"checkout={outcome}")))))
 
 
 def _digest(*parts: str) -> str:

@@ -6,28 +6,17 @@ from typing import Any, Protocol
 
 from flask import request
 
-from ..billing.base import Event
+from ..billing.base import Webhooks
 from ..billing.reconcile import Reconciliation
 from ..billing.webhooks import WebhookInbox
 from ..identity import bearer
 from ..server.app import App
 from .http import function_app
 
-__all__ = ["Invoker", "Webhooks", "reconciliation_app", "webhook_app"]
+__all__ = ["Invoker", "reconciliation_app", "webhook_app"]
 
 MAX_EVENT = 1024 * 1024
 """Most bytes of a webhook's body. Stripe documents no limit; subscription events are a few kilobytes."""
-
-
-class Webhooks(Protocol):
-    """A verifier of webhooks."""
-
-    def event(self, body: bytes, signature: str | None) -> Event:
-        """Return the event in a body.
-
-        Raises:
-            BadRequest: the signature is not valid, or the body is not an event.
-        """
 
 
 class Invoker(Protocol):

@@ -10,7 +10,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from flask import Flask, Request, Response, g, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
-from flask_openapi3 import OpenAPI
+from flask_openapi3 import APIBlueprint, OpenAPI
 from flask_openapi3.models import Info
 from pydantic import ValidationError
 from pydantic_core import from_json, to_jsonable_python
@@ -97,6 +97,7 @@ _PUBLIC = _QUIET | {
     "reference.page",
     "reference.asset",
     "dev.token",
+    "dev_stripe.receive",  # which asks for a signature
     "tryout.page",
     "tryout.asset",
     "web_client.config",
@@ -309,8 +310,18 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         app.register_api(routes.blueprint())
     if own.public:
         log.info("public routes, which need no token: %s", ", ".join(own.public))
+    for blueprint in _unlisted(services, runner, work):
+        app.register_api(blueprint)
+
+
+def _unlisted(services: Services, runner: Runner, work: Background) -> Iterator[APIBlueprint]:
+    """The routes that no OpenAPI document shows, as no client calls them."""
+    if services.checkout.webhooks is not None:
+        from ..api import dev_stripe
+
+        yield dev_stripe.api
     if services.internal is not None:
-        app.register_api(internal.routes(services, runner, work.schedules, work.events))
+        yield internal.routes(services, runner, work.schedules, work.events)
 
 
 def _own_tools(app: App, own: OwnRoutes, settings: Settings) -> Sequence[OwnTool]:

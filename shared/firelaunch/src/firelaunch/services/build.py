@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from ..billing.base import Payments
+from ..billing.base import Payments, Webhooks
 from ..billing.checkout import Checkout
 from ..billing.entitlements import Entitlements
 from ..chats.store import Chats
@@ -158,7 +158,13 @@ def build(
         internal=internal or _internal_callers(settings),
         clock=clock,
         checkout=Checkout(
-            scoped, entitlements, _payments(settings), settings.billing.return_url, settings.billing.top_ups, clock
+            scoped,
+            entitlements,
+            _payments(settings),
+            settings.billing.return_url,
+            settings.billing.top_ups,
+            clock,
+            _webhooks(settings),
         ),
         push=push or _push(settings),
         tracer=tracer,
@@ -289,6 +295,15 @@ def _payments(settings: Settings) -> Payments | None:
     from ..billing.stripe import StripePayments
 
     return StripePayments(env.stripe_api_key, env.stripe_api_base)
+
+
+def _webhooks(settings: Settings) -> Webhooks | None:
+    env = settings.environment
+    if env.stripe_webhook_secret is None or not env.development:
+        return None
+    from ..billing.stripe import StripeWebhooks
+
+    return StripeWebhooks(env.stripe_webhook_secret)
 
 
 def _provider(settings: Settings) -> Provider:

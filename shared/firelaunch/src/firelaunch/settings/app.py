@@ -368,6 +368,9 @@ class Environment(_Section):
     anthropic_base_url: str | None = None
     stripe_api_key: SecretStr | None = None
     stripe_api_base: str | None = None
+    stripe_webhook_secret: SecretStr | None = None
+    return_url: str = ""
+    membership_url: str = ""
     database_url: SecretStr | None = None
     jobs_url: str = ""
     jobs_account: str = ""
@@ -394,6 +397,8 @@ _VARIABLES = {
     "FIRELAUNCH_JOBS_ACCOUNT": "jobs_account",
     "FIRELAUNCH_VERTEX_INDEX": "vertex_index",
     "FIRELAUNCH_WEB": "web",
+    "FIRELAUNCH_RETURN_URL": "return_url",
+    "FIRELAUNCH_MEMBERSHIP_URL": "membership_url",
     "OPENAI_API_KEY": "openai_api_key",
     "OPENAI_BASE_URL": "openai_base_url",
     "OPENAI_MODEL": "openai_model",
@@ -401,6 +406,7 @@ _VARIABLES = {
     "ANTHROPIC_BASE_URL": "anthropic_base_url",
     "STRIPE_API_KEY": "stripe_api_key",
     "STRIPE_API_BASE": "stripe_api_base",
+    "STRIPE_WEBHOOK_SECRET": "stripe_webhook_secret",
     "DATABASE_URL": "database_url",
     "FIRESTORE_EMULATOR_HOST": "firestore_emulator",
     "FIREBASE_AUTH_EMULATOR_HOST": "auth_emulator",
@@ -453,10 +459,17 @@ class Settings(_Section):
         project = project_of(data, environ)
         if project:
             settings = settings.model_copy(update={"cloud": settings.cloud.model_copy(update={"project": project})})
-        given = {"url": environment.jobs_url, "service_account": environment.jobs_account}
-        jobs = settings.jobs.model_copy(update={name: value for name, value in given.items() if value})
+        given = {
+            "jobs": {"url": environment.jobs_url, "service_account": environment.jobs_account},
+            "billing": {"return_url": environment.return_url},
+            "membership": {"url": environment.membership_url},
+        }
+        sections = {
+            name: getattr(settings, name).model_copy(update={key: value for key, value in keys.items() if value})
+            for name, keys in given.items()
+        }
         index = with_vertex(settings.index, environment.vertex_index)
-        settings = settings.model_copy(update={"jobs": jobs, "index": index})
+        settings = settings.model_copy(update={**sections, "index": index})
         problems = [*inherited_problems(data, environment.name), *_problems(settings, environ)]
         if problems:
             raise SettingsError("\n".join(problems))
@@ -653,6 +666,11 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
         yield "An emulator host is set in cloud mode: unset it, or set FIRELAUNCH_MODE=emulators."
     if env.web and not env.development:
         yield "FIRELAUNCH_WEB is set in cloud mode: Firebase Hosting serves the web client. Unset it."
+    if (env.return_url or env.membership_url) and not env.development:
+        yield (
+            "FIRELAUNCH_RETURN_URL and FIRELAUNCH_MEMBERSHIP_URL are a laptop's: in cloud mode unset them, and set "
+            "billing.return_url and membership.url in firelaunch.toml."
+        )
     if env.stripe_api_base and not env.development:
         yield "STRIPE_API_BASE is set in cloud mode: Stripe's key would go elsewhere. Unset it."
     if env.stripe_api_key and not settings.billing.return_url:

@@ -129,8 +129,9 @@ class Billing(Section):
 
     return_url: str = Field(
         default="",
-        pattern=r"^(https?://[^\s#]+)?$",
-        description="The app's page that Stripe leads back to; the query `checkout` becomes `done` or `canceled`.",
+        pattern=r"^(https?://\S+)?$",
+        description="The app's page that Stripe leads back to; the query `checkout` becomes `done` or `canceled`. "
+        "The web client's is `https://YOUR-PAGE/#/plans`.",
     )
     top_ups: dict[str, TopUp] = Field(
         default={}, description="[Credit](billing.md#credit) for sale, by a name of yours; see below."

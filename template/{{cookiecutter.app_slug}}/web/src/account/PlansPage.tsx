@@ -1,7 +1,7 @@
 import { Check } from "lucide-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import useSWR from "swr";
-import { body } from "../api/client";
+import { body, type Schemas } from "../api/client";
 import { cx } from "../lib/cx";
 import { date, money } from "../lib/format";
 import { useSession } from "../session/session";
@@ -11,6 +11,7 @@ import { Notice } from "../ui/Notice";
 import { Page, Section } from "../ui/Page";
 import { Spinner } from "../ui/Spinner";
 import { SignUp } from "../session/SignUp";
+import { leaveFor, type Purchase, useBilling } from "./purchase";
 
 /** What the user has, what can be bought, and the way to Stripe's pages. */
 export default function PlansPage() {
@@ -22,26 +23,33 @@ export default function PlansPage() {
   );
 }
 
-/** What Stripe's page led back with. */
-const CHECKOUT = new URLSearchParams(location.search).get("checkout");
-
 function Plans() {
   const { api, config } = useSession();
   const me = useSWR("me", () => body(api.client.GET("/v1/me")));
-  const billing = useSWR("billing", () => body(api.client.GET("/v1/billing")), { refreshInterval: CHECKOUT === "done" ? 3000 : 0 });
+  const { billing, purchase } = useBilling();
   const [failed, setFailed] = useState<string | null>(null);
-  const leave = (call: Promise<{ data?: { url: string } }>) => {
+  const leave = (page: "checkout" | "portal", call: Promise<{ data?: { url: string } }>) => {
     setFailed(null);
-    body(call).then(({ url }) => location.assign(url), (error: Error) => setFailed(error.message));
+    body(call).then(
+      ({ url }) => {
+        leaveFor(page, billing);
+        location.assign(url);
+      },
+      (error: Error) => setFailed(error.message),
+    );
   };
-  const buy = (order: { plan: string } | { top_up: string }) => leave(api.client.POST("/v1/billing/checkout", { body: order }));
+  const buy = (order: { plan: string } | { top_up: string }) => leave("checkout", api.client.POST("/v1/billing/checkout", { body: order }));
+  const manage = () => leave("portal", api.client.POST("/v1/billing/portal"));
   if (!me.data) return <Spinner />;
-  const plan = billing.data?.plan ?? me.data.plan;
+  const plan = billing?.plan ?? me.data.plan;
+  const subscriptions = billing?.subscriptions ?? [];
   const shown = config.plans.filter((each) => each.for_sale || each.name === plan);
   return (
     <>
-      {CHECKOUT === "done" && <Notice>{texts.plans.done}</Notice>}
-      {CHECKOUT === "canceled" && <Notice>{texts.plans.canceled}</Notice>}
+      {purchase && <Notice kind={purchase === "late" ? "warn" : "info"}>{told(purchase, plan, billing)}</Notice>}
+      {subscriptions.map((each) => (
+        <Fault key={each.id} subscription={each} action={<Button size="sm" onClick={manage}>{texts.plans.portal}</Button>} />
+      ))}
       {failed && <Notice kind="danger">{failed}</Notice>}
       <ul className="grid gap-4 sm:grid-cols-2">
         {shown.map((each) => (
@@ -59,8 +67,8 @@ function Plans() {
               ))}
             </ul>
             {each.for_sale && each.name !== plan && (
-              <Button variant="primary" onClick={() => buy({ plan: each.name })}>
-                {texts.plans.choose(each.name)}
+              <Button variant="primary" onClick={subscriptions.length ? manage : () => buy({ plan: each.name })}>
+                {subscriptions.length ? texts.plans.change(each.name) : texts.plans.choose(each.name)}
               </Button>
             )}
           </li>
@@ -68,7 +76,7 @@ function Plans() {
       </ul>
       {config.top_ups.length > 0 && (
         <Section title={texts.plans.credit}>
-          {billing.data && <p>{money(billing.data.credit.micro_usd)}</p>}
+          {billing && <p>{money(billing.credit.micro_usd)}</p>}
           <div className="flex flex-wrap gap-2">
             {config.top_ups.map((name) => (
               <Button key={name} onClick={() => buy({ top_up: name })}>
@@ -78,13 +86,13 @@ function Plans() {
           </div>
         </Section>
       )}
-      {billing.data && billing.data.subscriptions.length > 0 && (
-        <Section title={texts.plans.current}>
+      {subscriptions.length > 0 && (
+        <Section title={texts.plans.subscription}>
           <ul className="flex flex-col gap-1 text-sm">
-            {billing.data.subscriptions.map((each) => (
+            {subscriptions.map((each) => (
               <li key={each.id} className="flex flex-wrap justify-between gap-2">
-                <span className="capitalize">
-                  {each.plan} · {each.status.replaceAll("_", " ")}
+                <span>
+                  <span className="capitalize">{each.plan}</span> · {(texts.plans.states as Record<string, string>)[each.status] ?? each.status}
                 </span>
                 <span className="text-muted">
                   {each.cancel_at ? texts.plans.ends(date(each.cancel_at)) : each.period_end && texts.plans.renews(date(each.period_end))}
@@ -92,12 +100,30 @@ function Plans() {
               </li>
             ))}
           </ul>
-          <Button className="self-start" onClick={() => leave(api.client.POST("/v1/billing/portal"))}>
+          <Button className="self-start" onClick={manage}>
             {texts.plans.portal}
           </Button>
         </Section>
       )}
       {!config.top_ups.length && !config.plans.some((each) => each.for_sale) && <p className="text-muted">{texts.plans.off}</p>}
     </>
+  );
+}
+
+/** How a purchase stands, in a sentence. */
+function told(purchase: NonNullable<Purchase>, plan: string, billing: Schemas["BillingView"] | undefined): string {
+  if (purchase === "plan") return texts.plans.confirmed(plan);
+  if (purchase === "credit") return texts.plans.bought(money(billing?.credit.micro_usd ?? 0));
+  return texts.plans[purchase];
+}
+
+/** What is wrong with a subscription, if anything is. */
+function Fault({ subscription, action }: { subscription: Schemas["SubscriptionView"]; action: ReactNode }) {
+  const fault = (texts.plans.faults as Record<string, (plan: string) => string>)[subscription.status];
+  if (!fault) return null;
+  return (
+    <Notice kind="danger" actions={action}>
+      {fault(subscription.plan ?? texts.plans.subscription)}
+    </Notice>
   );
 }

@@ -2048,17 +2048,10 @@ export interface components {
             /** @constant */
             jsonrpc: "2.0";
             id: components["schemas"]["RpcId"] | null;
-            result?: components["schemas"]["RpcAnswerResult"] | null;
-            error?: components["schemas"]["RpcErrorDetail"] | null;
-        };
-        RpcAnswerResult: {
-            [key: string]: unknown;
-        };
-        /** @description What went wrong with a message. */
-        RpcErrorDetail: {
-            code: number;
-            message: string;
-            data?: unknown;
+            /** @description An object, as the method has it. */
+            result?: unknown;
+            /** @description An object: `code`, `message`, and for some errors `data`. */
+            error?: unknown;
         };
         RpcId: number | string;
         /**
@@ -2079,9 +2072,8 @@ export interface components {
             /** @constant */
             jsonrpc: "2.0";
             method: string;
-            params?: {
-                [key: string]: unknown;
-            };
+            /** @description An object, as the method has it. */
+            params?: unknown;
             /** @description Any of the client's own; the answer has it, too. */
             id?: components["schemas"]["RpcId"];
         };

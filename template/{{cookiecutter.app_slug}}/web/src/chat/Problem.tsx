@@ -1,6 +1,6 @@
 import { Link } from "wouter";
 import type { ApiError } from "../api/errors";
-import { clock } from "../lib/format";
+import { when } from "../lib/format";
 import { useSecondsUntil } from "../lib/useSecondsUntil";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
@@ -53,7 +53,7 @@ function Later({ problem, again }: { problem: ApiError; again: () => void }) {
 /** A budget that is used up: when it begins anew, and the way to a larger one. */
 function Spent({ problem, again }: { problem: ApiError; again: () => void }) {
   const { config, user } = useSession();
-  const time = problem.retryAt ? clock(new Date(problem.retryAt)) : "";
+  const time = problem.retryAt ? when(new Date(problem.retryAt)) : "";
   const told = problem.code === "credit_exceeded" ? texts.limits.credit : problem.code === "budget_exceeded" ? texts.limits.day(time) : texts.limits.app(time);
   const sells = problem.code !== "app_budget_exceeded" && (config.top_ups.length > 0 || config.plans.some((plan) => plan.for_sale));
   return (

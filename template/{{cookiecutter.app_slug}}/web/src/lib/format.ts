@@ -1,3 +1,5 @@
+import { texts } from "../texts";
+
 /** An amount of micro-dollars, with as many digits as small costs need. */
 export function money(microUsd: number): string {
   const usd = microUsd / 1_000_000;
@@ -22,5 +24,16 @@ export function bytes(size: number): string {
 
 export const date = (time: string) => new Intl.DateTimeFormat(undefined, { dateStyle: "medium" }).format(new Date(time));
 
-export const clock = (time: Date) =>
-  new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" }).format(time);
+const DAY = 24 * 60 * 60 * 1000;
+
+/** A time to come, in the reader's language and time zone: "today at 7:00 PM", "on Tuesday, December 1 at 1:00 AM". */
+export function when(time: Date, now = new Date()): string {
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" }).format(time);
+  const midnight = (of: Date) => new Date(of).setHours(0, 0, 0, 0);
+  const days = Math.round((midnight(time) - midnight(now)) / DAY); // rounded, as a day may have 23 hours
+  if (days === 0 || days === 1) {
+    return texts.times.near(new Intl.RelativeTimeFormat(undefined, { numeric: "auto" }).format(days, "day"), clock);
+  }
+  const date = new Intl.DateTimeFormat(undefined, { weekday: "long", month: "long", day: "numeric" }).format(time);
+  return texts.times.far(date, clock);
+}

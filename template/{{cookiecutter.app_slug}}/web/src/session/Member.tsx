@@ -1,4 +1,4 @@
-import { type FormEvent, lazy, type ReactNode, useCallback, useEffect, useState } from "react";
+import { type FormEvent, lazy, type ReactNode, Suspense, useCallback, useEffect, useState } from "react";
 import useSWR from "swr";
 import { useLocation } from "wouter";
 import { body } from "../api/client";
@@ -6,8 +6,8 @@ import { ApiError } from "../api/errors";
 import { texts } from "../texts";
 import { Button } from "../ui/Button";
 import { Field } from "../ui/Field";
-import { Notice } from "../ui/Notice";
 import { Spinner } from "../ui/Spinner";
+import { keptGuest } from "./guest";
 import { forgetInvite, keepInvite, keptInvite } from "./invite";
 import { useSession } from "./session";
 
@@ -32,12 +32,17 @@ export function Member({ children }: { children: ReactNode }) {
   if (joins && (stranger || invite)) return <Join joined={joined} />;
   return (
     <>
-      {joins && <MergeGuest />}
       {children}
+      {joins && keptGuest() && (
+        <Suspense>
+          <MergeGuest />
+        </Suspense>
+      )}
     </>
   );
 }
 
+const MergeGuest = lazy(() => import("./MergeGuest"));
 const SignUp = lazy(async () => ({ default: (await import("./SignUp")).SignUp }));
 
 function FinishSignUp() {
@@ -98,38 +103,5 @@ function Join({ joined }: { joined: () => Promise<void> }) {
         )}
       </form>
     </main>
-  );
-}
-
-/** The account takes over what its user had as a guest, if they signed in from there. */
-function MergeGuest() {
-  const { api } = useSession();
-  const [state, setState] = useState<"none" | "running" | string>("none");
-  useEffect(() => {
-    void (async () => {
-      const { takeGuestToken } = await import("./firebase");
-      const token = takeGuestToken();
-      if (!token) return;
-      setState("running");
-      try {
-        let job = await body(api.client.POST("/v1/me/merge", { body: { guest_token: token } }));
-        while (!["succeeded", "dead", "cancelled"].includes(job.state)) {
-          await new Promise((wake) => setTimeout(wake, 1000));
-          job = await body(api.client.GET("/v1/jobs/{id}", { params: { path: { id: job.id } } }));
-        }
-        setState(job.error?.message ?? "none");
-        if (!job.error) location.reload();
-      } catch (error) {
-        setState((error as Error).message);
-      }
-    })();
-  }, [api]);
-  if (state === "none") return null;
-  return (
-    <div className="fixed inset-x-0 top-0 z-50 flex justify-center p-2">
-      <Notice kind={state === "running" ? "info" : "danger"} className="border shadow-lg">
-        {state === "running" ? texts.signIn.merging : state}
-      </Notice>
-    </div>
   );
 }

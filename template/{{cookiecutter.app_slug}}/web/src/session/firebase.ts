@@ -24,12 +24,11 @@ import {
 } from "@firebase/auth";
 import type { Config } from "../config";
 import { readError } from "../api/errors";
+import { forgetGuest, keepGuest } from "./guest";
 import type { User } from "./user";
 
 /** The address that a link was sent to; whoever opens the link has to name it. */
 const EMAIL = "sign-in-email";
-/** The token of a guest who is signing in to an account that exists already. */
-const GUEST_TOKEN = "guest-token";
 
 let auth: Auth | null = null;
 
@@ -52,7 +51,10 @@ function asUser(user: FirebaseUser): User {
     name: user.email ?? user.displayName ?? "",
     guest: user.isAnonymous,
     token: (fresh) => user.getIdToken(fresh),
-    signOut: () => signOut(auth!),
+    signOut: () => {
+      forgetGuest(); // the next account is another person's, perhaps
+      return signOut(auth!);
+    },
     remove: () => deleteUser(user),
   };
 }
@@ -133,21 +135,19 @@ async function linkOrMerge(link: () => Promise<unknown>, signIn: () => Promise<u
   } catch (error) {
     const { code } = error as { code?: string };
     if (code !== "auth/email-already-in-use" && code !== "auth/credential-already-in-use") throw error;
-    sessionStorage.setItem(GUEST_TOKEN, await guest.getIdToken(true));
-    await signIn();
+    keepGuest(await guest.getIdToken(true));
+    try {
+      await signIn();
+    } catch (failure) {
+      forgetGuest(); // the guest goes on as one
+      throw failure;
+    }
   }
 }
 
 function initialized(): Auth {
   if (!auth) throw new Error("Firebase is not set up");
   return auth;
-}
-
-/** The guest whose chats the account that has just signed in takes over; null if there is none. */
-export function takeGuestToken(): string | null {
-  const token = sessionStorage.getItem(GUEST_TOKEN);
-  sessionStorage.removeItem(GUEST_TOKEN);
-  return token;
 }
 
 /**

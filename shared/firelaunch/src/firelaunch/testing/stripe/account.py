@@ -27,6 +27,7 @@ class Account(Objects):
         prices: the ids of its recurring prices.
         one_time: the amounts of its one-time prices, in cents, by id.
         metered: the event names of the meters of its usage-based prices, by the price's id.
+        checkout_pages: the address below which users pay.
         payments, meters: the parts of it that are modelled in modules of their own.
     """
 
@@ -35,6 +36,7 @@ class Account(Objects):
         self.prices: set[str] = set()
         self.one_time: dict[str, int] = {}
         self.metered: dict[str, str] = {}
+        self.checkout_pages = "https://checkout.stripe.com"
         self.payments = OneTimePayments(self)
         self.meters = Meters(self)
         self.customers: dict[str, dict[str, Any]] = {}
@@ -85,7 +87,7 @@ class Account(Objects):
         """
         session = self.new_object("checkout.session", "cs_test", {"expires_at": int(self.clock()) + 86_400, **fields})
         session |= {"status": "open", "payment_status": "unpaid", "subscription": None, "payment_intent": None}
-        session["url"] = f"https://checkout.stripe.com/c/pay/{session['id']}"
+        session["url"] = f"{self.checkout_pages}/c/pay/{session['id']}"
         with self.lock:
             self.sessions[session["id"]] = session
             session["_prices"], session["_data"] = list(prices), dict(data)
@@ -215,6 +217,10 @@ class Account(Objects):
             end = min(item["current_period_end"] for item in record["items"]["data"])
             classic = record["billing_mode"]["type"] == "classic"
             self.change(subscription, cancel_at=end, cancel_at_period_end=classic, canceled_at=int(self.clock()))
+
+    def keep_in_portal(self, subscription: str) -> None:
+        """Take a cancellation back, as a customer may until the period ends."""
+        self.change(subscription, cancel_at=None, cancel_at_period_end=False, canceled_at=None)
 
     def pause(self, subscription: str, reason: str = "pause_requested") -> None:
         """Suspend a subscription (https://docs.stripe.com/billing/subscriptions/pause). It has the status "paused".

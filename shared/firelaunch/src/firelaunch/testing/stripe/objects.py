@@ -22,6 +22,7 @@ class Objects:
     Attributes:
         sessions: the checkout sessions by id.
         events: the events, oldest first.
+        heard: called with each event.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -29,6 +30,7 @@ class Objects:
         self.lock = threading.RLock()
         self.sessions: dict[str, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
+        self.heard: Callable[[dict[str, Any]], object] = lambda _: None
         self._numbers = count(1)
 
     def happen(self, kind: str, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,4 +54,5 @@ class Objects:
         event["request"] = {"id": None, "idempotency_key": None}
         with self.lock:
             self.events.append(event)
+            self.heard(event)
         return event

@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from .account import Account
 from .checkouts import CHECKOUT, create_checkout
 from .forms import FormRefused, check, decode, missing
 from .meters import METER_EVENT
+from .pages import PAGES, Pages
 
 __all__ = ["StripeServer"]
 
@@ -43,9 +44,15 @@ class StripeServer:
         lost: called with the path of each request; "request" closes the connection before the request is looked at,
             "answer" after it was done and before it is answered, None lets it through.
         requests: method, path and decoded parameters of each request.
+
+    Args:
+        clock: returns the seconds since 1970.
+        port: the port to listen on; any that is free if it is 0.
+        pages: whether people pay and cancel on pages of this server, in the place of Stripe's own
+            (:mod:`firelaunch.testing.stripe.pages`).
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, *, port: int = 0, pages: bool = False) -> None:
         self.key = "sk_test_" + secrets.token_hex(12)
         self.secret = "whsec_" + secrets.token_hex(16)
         self.account = Account(clock)
@@ -54,8 +61,11 @@ class StripeServer:
         self.lost: Callable[[str], Literal["request", "answer"] | None] = lambda _: None
         self.requests: list[tuple[str, str, dict[str, Any]]] = []
         self._replies: dict[str, tuple[str, Answer | None]] = {}
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.pages = Pages(self.account) if pages else None
+        if pages:
+            self.account.checkout_pages = self.url
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -77,6 +87,22 @@ class StripeServer:
         sent = int(time.time() if at is None else at)
         signed = hmac.new((secret or self.secret).encode(), f"{sent}.".encode() + body, hashlib.sha256).hexdigest()
         return body, f"t={sent},v1={signed}"
+
+    def respond(self, method: str, target: str, headers: Any, body: str) -> tuple[int, bytes, Mapping[str, str]] | None:
+        """Return the status, raw body and headers of the answer to a request; None where the connection breaks off."""
+        path = urlsplit(target).path
+        if self.pages is not None and PAGES.match(path):
+            return self.pages.answer(method, path, body)
+        lost = self.lost(path)
+        if lost == "request":
+            return None
+        status, answer, more = self.answer(method, target, headers, body)
+        if method == "GET":
+            self.answered(path)
+        if status == 0 or lost == "answer":
+            return None
+        named = {"Content-Type": "application/json", "Request-Id": f"req_{secrets.token_hex(7)}"}
+        return status, json.dumps(answer).encode(), {**named, **more}
 
     def answer(self, method: str, target: str, headers: Any, body: str) -> Answer:
         """Return the status, body and headers of the answer to a request."""
@@ -160,7 +186,9 @@ class StripeServer:
             raise missing("customer")
         customer = self.account.known_customer(params["customer"])["id"]
         session = f"bps_{secrets.token_hex(8)}"
-        url = f"https://billing.stripe.com/p/session/{session}"
+        url = f"{self.url if self.pages else 'https://billing.stripe.com'}/p/session/{session}"
+        if self.pages is not None:
+            self.pages.portals[session] = (customer, params.get("return_url", ""))
         return {"id": session, "object": "billing_portal.session", "customer": customer, "url": url}
 
     def _retrieve(self, _: dict[str, Any], key: str) -> dict[str, Any]:
@@ -242,20 +270,13 @@ def _handler(owner: StripeServer) -> type[BaseHTTPRequestHandler]:
 
         def _respond(self, method: str) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            lost = owner.lost(urlsplit(self.path).path)
-            if lost == "request":
+            answer = owner.respond(method, self.path, self.headers, body)
+            if answer is None:
                 self.close_connection = True
                 return
-            status, answer, headers = owner.answer(method, self.path, self.headers, body)
-            if method == "GET":
-                owner.answered(urlsplit(self.path).path)
-            if status == 0 or lost == "answer":
-                self.close_connection = True
-                return
-            raw = json.dumps(answer).encode()
+            status, raw, headers = answer
             self.send_response(status)
-            sent = {"Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}
-            for name, value in {**sent, "Request-Id": f"req_{secrets.token_hex(7)}"}.items():
+            for name, value in {**headers, "Content-Length": str(len(raw))}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(raw)
