@@ -34,9 +34,9 @@ def _now() -> datetime:
 
 @pytest.fixture(scope="session")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Documented:
-    """The OpenAPI document of an app in embedded mode; all of them have the same."""
+    """The OpenAPI document of an app in embedded mode that has all that an app may have."""
     app = App("documented")
-    services = build(Settings.load(write_app(tmp_path_factory.mktemp("documented")), {}))
+    services = build(Settings.load(write_app(tmp_path_factory.mktemp("documented"), SETTINGS + "groups = 1\n"), {}))
     init_app(app, services, workflow)
     return Documented(app.test_client().get("/openapi.json?admins=true").get_json())
 

@@ -1,4 +1,6 @@
-"""Build the paths of one app's data, or of one user's data in it, and refuse every id that could lead out of it.
+"""Build the paths of one app's data, or of one owner's data in it, and refuse every id that could lead out of it.
+
+An owner is a user, or a group of users. A group's data is laid out as a user's is.
 
 A ``Scope`` is made from the settings' ``app_id`` and the verified token's ``uid``, never from a request's body. The
 paths that a ``Scope`` can build, apart from those of :meth:`Scope.records`, are also those that an app's own rules and
@@ -13,11 +15,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 
 from .errors import InvalidId, ScopeViolation
 
 __all__ = [
     "APP_ID",
+    "GROUP",
     "Scope",
     "check_app_id",
     "check_collection_name",
@@ -30,6 +34,9 @@ __all__ = [
 APP_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,47}[a-z0-9])?")
 """A Cloud Run service name: at most 49 characters, a letter first, no hyphen last
 (https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/create)."""
+
+GROUP: Final = "group~"
+"""The beginning of a scope's ``uid`` that stands for a group. No token's user may have such an id."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
@@ -157,7 +164,11 @@ def _is_utf8(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One app, or (with ``uid``) one user of it.
+    """One app, or (with ``uid``) one owner of data in it: a user, or a group of users.
+
+    A group's ``uid`` is ``GROUP`` and the group's id. So jobs, records, vectors and fences tell groups from each other
+    and from users by the same field that tells users apart, and code that knows nothing of groups takes none of them
+    for the app.
 
     Raises:
         InvalidId: ``app_id`` or ``uid`` is not valid.
@@ -170,6 +181,8 @@ class Scope:
         check_app_id(self.app_id)
         if self.uid is not None:
             check_uid(self.uid)
+            if self.uid.startswith(GROUP):
+                check_id(self.uid.removeprefix(GROUP))
 
     @classmethod
     def plain(cls, scope: Scope) -> Scope:
@@ -184,18 +197,64 @@ class Scope:
         return cls(scope.app_id, scope.uid)
 
     def of(self, uid: str) -> Scope:
-        """Return the scope of one user of this app."""
+        """Return the scope of one owner of this app, by the id of a user or by the ``uid`` of a group's scope."""
         return Scope(self.app_id, uid)
+
+    def of_group(self, group: str) -> Scope:
+        """Return the scope of one group of this app."""
+        return Scope(self.app_id, GROUP + check_id(group))
+
+    @property
+    def group(self) -> str | None:
+        """The group's id; None if the scope is a user's, or the app's."""
+        return self.uid.removeprefix(GROUP) if self.uid is not None and self.uid.startswith(GROUP) else None
 
     @property
     def root(self) -> str:
-        """The path of the user's document, or of the app's if the scope has no user."""
-        return f"apps/{self.app_id}" if self.uid is None else f"apps/{self.app_id}/users/{self.uid}"
+        """The path of the owner's document, or of the app's if the scope has no owner."""
+        if self.uid is None:
+            return f"apps/{self.app_id}"
+        return f"apps/{self.app_id}/users/{self.uid}" if self.group is None else f"{self.groups()}/{self.group}"
 
     def _user(self) -> str:
         if self.uid is None:
             raise ScopeViolation(reason="a user's path was asked of a scope that has no user")
         return self.root
+
+    def _person(self) -> str:
+        if self.group is not None:
+            raise ScopeViolation(reason="a path that only users have was asked of a group")
+        return self._user()
+
+    def _shared(self) -> str:
+        """Return the path of what has members: the group's, or the app's."""
+        return f"apps/{self.app_id}" if self.group is None else self.root
+
+    def groups(self) -> str:
+        """Return the path of the collection of the app's groups."""
+        return f"apps/{self.app_id}/groups"
+
+    def group_members(self) -> str:
+        """Return the path of the collection of the group's members."""
+        if self.group is None:
+            raise ScopeViolation(reason="a group's path was asked of a scope that has none")
+        return f"{self.root}/members"
+
+    def group_member(self, uid: str) -> str:
+        """Return the path of one user's membership of the group, by which each request of theirs is decided."""
+        return f"{self.group_members()}/{check_uid(uid)}"
+
+    def memberships(self) -> str:
+        """Return the path of the collection that names the groups that the user is a member of."""
+        return f"{self._person()}/memberships"
+
+    def membership(self, group: str) -> str:
+        """Return the path of the entry of one group in :meth:`memberships`."""
+        return f"{self.memberships()}/{check_id(group)}"
+
+    def groups_gate(self) -> str:
+        """Return the path of the gate that each group that the user makes changes, so that their count is exact."""
+        return f"{self._person()}/gates/groups"
 
     def users(self) -> str:
         """Return the path of the collection of the app's users."""
@@ -275,11 +334,11 @@ class Scope:
 
     def devices(self) -> str:
         """Return the path of the collection of the user's devices that receive notifications."""
-        return f"{self._user()}/devices"
+        return f"{self._person()}/devices"
 
     def device(self, device_id: str) -> str:
         """Return the path of one device."""
-        return f"{self._user()}/devices/{check_id(device_id)}"
+        return f"{self._person()}/devices/{check_id(device_id)}"
 
     def device_owner(self, device_id: str) -> str:
         """Return the path of the document that names a device's owner, in the app's own collection."""
@@ -287,7 +346,7 @@ class Scope:
 
     def memory(self) -> str:
         """Return the path of the notes that the app's model keeps on the user."""
-        return f"{self._user()}/memory/notes"
+        return f"{self._person()}/memory/notes"
 
     def exports(self) -> str:
         """Return the path of the collection of the records of exports of the user's data."""
@@ -311,21 +370,20 @@ class Scope:
 
     def member(self) -> str:
         """Return the path of the user's membership, in the app's own collection."""
-        self._user()
+        self._person()
         return f"apps/{self.app_id}/members/{self.uid}"
 
     def erasure(self) -> str:
         """Return the path of the record of the user's erasure, in the app's own collection. Its id is a hash."""
         return f"apps/{self.app_id}/erasures/{sha256(self._user().encode()).hexdigest()[:40]}"
 
-    def removal(self) -> str:
-        """Return the path of the record of the user's removal, in the app's own collection. Its id is a hash."""
-        self._user()
-        return f"apps/{self.app_id}/removals/{sha256(str(self.uid).encode()).hexdigest()[:40]}"
+    def removal(self, uid: str) -> str:
+        """Return the path of the record of a user's removal from the app, or from the group. Its id is a hash."""
+        return f"{self._shared()}/removals/{sha256(check_uid(uid).encode()).hexdigest()[:40]}"
 
     def invite(self, digest: str) -> str:
-        """Return the path of one invitation to the app, by its code's digest."""
-        return f"apps/{self.app_id}/invites/{check_id(digest)}"
+        """Return the path of one invitation to the app, or to the group, by its code's digest."""
+        return f"{self._shared()}/invites/{check_id(digest)}"
 
     def requests(self) -> str:
         """Return the path of the collection of the app's metered requests."""
@@ -353,7 +411,7 @@ class Scope:
 
     def audit_name(self) -> str:
         """Return the path of the document that says whose hash the audit log has for the user."""
-        self._user()
+        self._person()
         return self.name_of_audit(f"u{sha256(str(self.uid).encode()).hexdigest()[:40]}")
 
     def name_of_audit(self, pseudonym: str) -> str:

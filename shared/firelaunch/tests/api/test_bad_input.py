@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 @pytest.fixture
 def app(make_app: Any) -> App:
-    made: App = make_app()
+    made: App = make_app(SETTINGS + "groups = 3\n")
     return made
 
 

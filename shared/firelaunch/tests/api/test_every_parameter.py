@@ -17,7 +17,7 @@ import pytest
 from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, sign_in
 
-ENDLESS = SETTINGS.replace("= 1000", "= 1000000").replace('"0.50"', '"1000000"')
+ENDLESS = SETTINGS.replace("= 1000", "= 1000000").replace('"0.50"', '"1000000"') + "groups = 1000\n"
 
 
 def cursor(position: Any) -> str:

@@ -108,7 +108,7 @@ def test_a_guests_token_from_before_the_account_makes_no_member_a_guest(app: App
 
 def test_whoever_an_admin_removed_is_no_guest_either(app: App) -> None:
     user = Scope("demo", "visitor")
-    services_of(app).store.commit([Set(user.removal(), {"removed_at": services_of(app).clock()})])
+    services_of(app).store.commit([Set(user.removal(str(user.uid)), {"removed_at": services_of(app).clock()})])
     assert code(sign_in(app, "visitor", guest=True).get("/v1/me")) == (403, "removed")
 
 

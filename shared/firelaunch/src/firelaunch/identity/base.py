@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..errors import FirelaunchError, Forbidden, InvalidId, Unauthenticated
-from ..scope import Scope, check_uid
+from ..scope import GROUP, Scope, check_uid
 
 __all__ = [
     "VISITOR",
@@ -42,6 +42,7 @@ class Caller:
     Attributes:
         role: "member", "admin", or one of the app's own roles; "guest" if ``guest`` is set.
         guest: whether the user has no account and is no member. Only apps with a plan for guests have such users.
+        email_verified: whether ``email`` was shown to be the user's own.
     """
 
     app_id: str
@@ -49,6 +50,7 @@ class Caller:
     role: str
     email: str | None = None
     guest: bool = False
+    email_verified: bool = False
 
     @property
     def scope(self) -> Scope:
@@ -133,8 +135,8 @@ def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any], *, gues
         check_uid(uid)
     except InvalidId:
         raise Unauthenticated(reason="the token's subject is no valid user id") from None
-    if uid.startswith(VISITOR):
-        raise Unauthenticated(reason="the token's subject is a name that firelaunch keeps for visitors")
+    if uid.startswith((VISITOR, GROUP)):
+        raise Unauthenticated(reason="the token's subject is a name that firelaunch keeps for visitors or groups")
     if guests and is_anonymous(claims):
         return Caller(app_id, uid, "guest", guest=True)
     check_not_anonymous(claims)
@@ -143,7 +145,9 @@ def caller_from_claims(app_id: str, uid: Any, claims: Mapping[str, Any], *, gues
     if not isinstance(role, str) or not _ROLE.fullmatch(role):
         raise Forbidden("You are not a member of this app; join it first, then sign in again.", reason=f"uid {uid}")
     email = claims.get("email")
-    return Caller(app_id, uid, role, email if isinstance(email, str) else None)
+    if not isinstance(email, str):
+        return Caller(app_id, uid, role)
+    return Caller(app_id, uid, role, email, email_verified=claims.get("email_verified") is True)
 
 
 def check_not_anonymous(claims: Mapping[str, Any]) -> None:

@@ -62,12 +62,14 @@ class DevIdentity:
         self._serializer = URLSafeTimedSerializer(key, salt=f"firelaunch-dev-token/{app_id}")
 
     def issue(self, uid: str, role: str = "member", email: str | None = None) -> str:
-        """Issue a token for ``uid`` with ``role``.
+        """Issue a token for ``uid`` with ``role``. An ``email`` counts as verified.
 
         Raises:
             InvalidId: Firebase Auth could not have issued ``uid``.
         """
-        return self._issue({"sub": check_uid(uid), "apps": {self._app_id: role}, "email": email})
+        verified = email is not None
+        claims = {"sub": check_uid(uid), "apps": {self._app_id: role}, "email": email, "email_verified": verified}
+        return self._issue(claims)
 
     def issue_to_guest(self, uid: str) -> str:
         """Issue a token for ``uid`` as Firebase Auth does for an anonymous user.

@@ -55,7 +55,7 @@ class Guests:
         if self._entered.get(key, 0.0) > now:
             return
         for _ in range(_TRIES):
-            root, removal, erasure = self._store.get_many([user.root, user.removal(), user.erasure()])
+            root, removal, erasure = self._store.get_many([user.root, user.removal(str(user.uid)), user.erasure()])
             if guest:
                 _check(user, root, removal, erasure)
             try:

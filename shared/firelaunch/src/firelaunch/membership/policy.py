@@ -61,12 +61,13 @@ class Policy:
             return max(held, offered, key=self.roles.index)
         return offered if held == "member" and offered not in self.roles else held
 
-    def check(self, email: str | None, *, verified: bool) -> None:
+    def check(self, email: str | None, *, verified: bool, what: str = "app") -> None:
         """Check that a user without an invitation may join.
 
         Args:
             email: the account's own address.
             verified: whether Firebase Auth has verified the address.
+            what: what they join, for messages.
 
         Raises:
             Forbidden: the policy does not allow the join. The message says how to join instead.
@@ -74,8 +75,8 @@ class Policy:
         if self.join == "open":
             return
         if self.join == "invite":
-            raise Forbidden("This app takes members by invitation: send the code you were given as 'invite'.")
+            raise Forbidden(f"This {what} takes members by invitation: send the code you were given as 'invite'.")
         if email is None or not verified:
-            raise Forbidden("This app takes members by their e-mail address: verify yours first.")
+            raise Forbidden(f"This {what} takes members by their e-mail address: verify yours first.")
         if email.rpartition("@")[2].lower() not in self.domains:
-            raise Forbidden("This app does not take members from your e-mail address's domain.")
+            raise Forbidden(f"This {what} does not take members from your e-mail address's domain.")

@@ -1,4 +1,4 @@
-"""Removals of users from an app. A removal lasts until an admin lifts it, whatever a policy or an invitation says.
+"""Removals of users from an app or a group. A removal lasts until it is lifted, whatever policies or invitations say.
 
 A removal's record names its user only by a hash. It is not erased with the user's data, because it keeps them out.
 """
@@ -24,7 +24,7 @@ class Removed(Forbidden):
 
 
 class Removals:
-    """The removals of one app, kept in the app's own database."""
+    """The removals from one app, kept in the app's own database."""
 
     def __init__(self, store: DocumentStore, app_id: str, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -58,4 +58,4 @@ class Removals:
         return held
 
     def _path(self, uid: str) -> str:
-        return self._scope.of(uid).removal()
+        return self._scope.removal(uid)

@@ -36,6 +36,7 @@ from ..api import (
     exports,
     extract,
     files,
+    groups,
     health,
     internal,
     jobs,
@@ -363,7 +364,8 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 
 def _routes(services: Services | None = None) -> list[Routes]:
     """Return the routes of the API: those that an app with ``services`` has, or all that any app may have."""
-    routes = [noun.api for noun in _NOUNS]
+    with_groups = services is None or services.settings.groups
+    routes = [noun.api for noun in (*_NOUNS, *((groups,) if with_groups else ()))]
     development = services is None or services.dev_identity is not None
     client = [web_client.api] if services is not None and services.settings.environment.web else []
     return [*routes, dev.api, tryout.api, *client] if development else routes

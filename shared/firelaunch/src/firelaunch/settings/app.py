@@ -524,6 +524,11 @@ class Settings(_Section):
         return GUEST_PLAN in self.plans
 
     @property
+    def groups(self) -> bool:
+        """Whether the app has groups of users."""
+        return any(plan.groups for plan in self.plans.values())
+
+    @property
     def upload_bytes(self) -> int:
         """The most bytes of a file in a request.
 

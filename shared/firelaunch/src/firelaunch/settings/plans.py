@@ -50,6 +50,18 @@ class Plan(Section):
         default=60, ge=1, description="Documents that the user may put up in a clock minute (UTC)."
     )
     documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
+    groups: int = Field(
+        default=0,
+        ge=0,
+        le=1_000,
+        description="[Groups](teams.md) that the user may own at most. 0 in all plans: the app has no groups.",
+    )
+    group_members: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="Members of a group at most. It is the group's plan that counts.",
+    )
     picture_pages: int = Field(
         default=0,
         ge=0,

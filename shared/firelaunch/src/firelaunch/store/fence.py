@@ -8,10 +8,11 @@ index in the same database puts :attr:`Fence.condition` into the commit of its e
 of its own calls :meth:`Fence.check` while it holds the lock. Either way nothing is written after the fence was raised,
 however late the writer wakes up. docs/adr/0025 explains how each backend does it.
 
-**A user's fence.** An erasure writes ``apps/{app}/erasures/{hash of the user}`` before it removes anything. Every
-commit that creates data of a user verifies that document (:class:`Erasable`, behind :class:`.scoped.ScopedStore`). So
-work that began before the erasure creates no data after it. Work that begins afterwards (:data:`BEGAN`) may create
-data: the user has come back. Where the document says :data:`CLOSED`, no work may.
+**An owner's fence.** An erasure of a user or a group writes ``apps/{app}/erasures/{hash of the owner}`` before it
+removes anything. Every commit that creates data of the owner verifies that document (:class:`Erasable`, behind
+:class:`.scoped.ScopedStore`). So work that began before the erasure creates no data after it. Work that begins
+afterwards (:data:`BEGAN`) may create data: the user has come back. Where the document says :data:`CLOSED`, no work
+may.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, TypeVar
 
 from ..errors import AlreadyExists, Fenced, InvalidId, NotFound, PreconditionFailed
-from ..scope import Scope, check_uid, split
+from ..scope import GROUP, Scope, check_uid, split
 from .base import Create, Delete, Document, DocumentStore, Filter, Query, Set, Update, Verify, Write
 
 __all__ = ["BEGAN", "CLOSED", "Erasable", "Fence", "UserField", "begun_at"]
@@ -89,12 +90,13 @@ class Erasable:
 
     def users(self, writes: Sequence[Write]) -> list[str]:
         """Return the paths that the commit of ``writes`` has to verify: one for each user whose data it creates."""
-        uids = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} and (uid := _user_of(write)))
+        uids = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} for uid in _owners_of(write))
         if any(_conditioned(write, "requests") for write in writes):
             uids = {}
         # A document that names a user is data of that user, whoever writes it.
         uids |= dict.fromkeys(uid for write in writes for uid in self._named(write))
-        conditioned_uids = {_user_of(write) for write in writes if _conditioned(write, "users")} if uids else set()
+        conditioned = (write for write in writes if _conditioned(write, "users", "groups")) if uids else ()
+        conditioned_uids = {uid for write in conditioned for uid in _owners_of(write)}
         return [Scope(self._app_id, uid).erasure() for uid in uids if uid not in conditioned_uids]
 
     def _named(self, write: Write) -> Iterator[str]:
@@ -136,14 +138,19 @@ class Erasable:
                 self._known.popitem(last=False)
 
 
-def _user_of(write: Write) -> str | None:
-    """Return the user that a document belongs to, by its path or its field ``uid``; None if that is no valid id."""
+def _owners_of(write: Write) -> Iterator[str]:
+    """Yield the owners that a document belongs to, by its path or its field ``uid``, without ids that are not valid.
+
+    A membership of a group belongs to the group and to the member.
+    """
     _, _, *rest = split(write.path)
     if len(rest) >= 2 and rest[0] in {"users", "members"}:
-        uid: object = rest[1]
+        named: list[object] = [rest[1]]
+    elif len(rest) >= 2 and rest[0] == "groups":
+        named = [GROUP + rest[1], rest[3] if rest[2:3] == ["members"] and len(rest) == 4 else None]
     else:
-        uid = write.data.get("uid") if isinstance(write, Create | Set) else None
-    return _valid_uid(uid)
+        named = [write.data.get("uid") if isinstance(write, Create | Set) else None]
+    yield from (uid for each in named if (uid := _valid_uid(each)))
 
 
 def _valid_uid(value: object) -> str | None:
@@ -153,10 +160,10 @@ def _valid_uid(value: object) -> str | None:
         return None
 
 
-def _conditioned(write: Write, collection: str) -> bool:
-    """Return whether a write requires that a document in or below this collection of the app has not changed."""
+def _conditioned(write: Write, *collections: str) -> bool:
+    """Return whether a write requires that a document in or below these collections of the app has not changed."""
     at = write.if_updated_at if isinstance(write, Update | Delete) else None
-    return at is not None and split(write.path)[2:3] == [collection]
+    return at is not None and split(write.path)[2] in collections
 
 
 class Fence:

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Final
 
 from ..errors import FirelaunchError
-from ..scope import Scope
+from ..scope import GROUP, Scope
 
 __all__ = ["SAMPLE", "Pattern", "built", "kept", "kept_names"]
 
@@ -24,15 +24,14 @@ Pattern = tuple[str, ...]
 SAMPLE: Final = Scope("kept-app", "kept-uid")
 """The app and the user with whose scopes :func:`built` builds paths."""
 
+_GROUP = "kept-group"
+
 _ARGUMENTS = ("kept-id", "1999-12-31", "1999-12-31T23", 4711, date(1999, 12, 31), True, False, ("kept-id",))
 """Arguments to try the methods of ``Scope`` with. All of them take ids, days, numbers or switches."""
 
 _OWN = frozenset({"record", "records"})
 """The methods of ``Scope`` that build the paths of an app's own data, whose collections have names of the app's choice.
 """
-
-_PLANNED = frozenset({"groups"})
-"""Names of collections that firelaunch will have. They are refused now, so that no app has to rename its own then."""
 
 
 @cache
@@ -43,7 +42,7 @@ def kept_names() -> frozenset[str]:
     every depth.
     """
     names = {name for _, path in built() for name in path.split("/")[::2]}
-    return frozenset(names | _PLANNED)
+    return frozenset(names)
 
 
 def kept(scope: type[Scope] = Scope) -> tuple[Pattern, ...]:
@@ -64,14 +63,14 @@ def kept(scope: type[Scope] = Scope) -> tuple[Pattern, ...]:
         if len(segments) <= depth:
             continue  # the app's or the user's document, or the collection of users, which an app's rules pass through
         collection = segments[depth]
-        if any(str(argument) in collection for argument in (*_ARGUMENTS, SAMPLE.app_id, SAMPLE.uid)):
+        if any(str(argument) in collection for argument in (*_ARGUMENTS, SAMPLE.app_id, SAMPLE.uid, _GROUP)):
             raise TypeError(f"Scope.{name} names a collection by its argument: put the argument into a document's id")
         patterns["apps", "*", *(("users", "*") if depth == 4 else ()), collection, "**"] = None
     return tuple(patterns)
 
 
 def built(scope: type[Scope] = Scope) -> Iterator[tuple[str, str]]:
-    """Yield every public method and property of ``scope`` with the paths it builds, for the app and for a user.
+    """Yield every public method and property of ``scope`` with the paths it builds, for the app, a user and a group.
 
     The paths of an app's own data are left out.
 
@@ -81,7 +80,7 @@ def built(scope: type[Scope] = Scope) -> Iterator[tuple[str, str]]:
     for name in sorted(name for name in dir(scope) if not name.startswith("_") and name not in _OWN):
         values = [
             value
-            for sample in (scope(SAMPLE.app_id), scope(SAMPLE.app_id, SAMPLE.uid))
+            for sample in (scope(SAMPLE.app_id), scope(SAMPLE.app_id, SAMPLE.uid), scope(SAMPLE.app_id, GROUP + _GROUP))
             for value in _results(sample, name)
         ]
         if not values:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import AlreadyExists, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
@@ -19,6 +20,7 @@ from ..telemetry.names import BATCH_SIZE, COLLECTION, DB_OPERATION
 from ..telemetry.spans import span
 from .base import Create, Delete, Document, DocumentStore, Query, Set, Transaction, Update, Verify, Write
 from .fence import Erasable, UserField
+from .guard import Guard
 from .observers import Observer, changes_of
 
 __all__ = ["ScopedStore"]
@@ -118,22 +120,27 @@ class ScopedStore:
         scope: Scope,
         erasable: Erasable | None = None,
         observers: list[Observer] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.__store = store
         self.__wall = _Wall(scope)
         self.__erasable = erasable or Erasable(scope.app_id)
         self.__observers: list[Observer] = [] if observers is None else observers
+        self.__guard = guard
         self.scope = scope
 
-    def within(self, scope: Scope) -> ScopedStore:
+    def within(self, scope: Scope, guard: Guard | None = None) -> ScopedStore:
         """Return the same database behind the narrower wall of ``scope``.
+
+        Args:
+            guard: what each access depends on. None keeps the guard of this store, if it has one.
 
         Raises:
             ScopeViolation: ``scope`` is not inside this one.
         """
         own = Scope.plain(scope)
         self.__wall.check(own.root, document=True)
-        return ScopedStore(self.__store, own, self.__erasable, self.__observers)
+        return ScopedStore(self.__store, own, self.__erasable, self.__observers, guard or self.__guard)
 
     @property
     def user_fields(self) -> Sequence[UserField]:
@@ -171,31 +178,39 @@ class ScopedStore:
     def get(self, path: str) -> Document | None:
         """Return the document, or None. See :class:`~firelaunch.store.base.DocumentStore`."""
         with span("get", _OF_GET):
-            return self.__store.get(self.__wall.check(path, document=True))
+            own = self.__wall.check(path, document=True)
+            return self.__store.get(own) if self.__guard is None else self.__guard.read(self.__store, [own], [])[0][0]
 
     def get_many(self, paths: Sequence[str]) -> list[Document | None]:
         """Return the documents in the order of ``paths``. See :class:`~firelaunch.store.base.DocumentStore`."""
         with span("get", _OF_GET):
-            return self.__store.get_many(self.__wall.check_paths(paths))
+            own = self.__wall.check_paths(paths)
+            return self.__store.get_many(own) if self.__guard is None else self.__guard.read(self.__store, own, [])[0]
 
     def query(self, query: Query) -> list[Document]:
         """Return the documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         own = self.__wall.check_query(query)
         with span("query", _OF_QUERY) as part:
             part.set(COLLECTION, own.collection.rpartition("/")[2])
-            return self.__store.query(own)
+            return self.__store.query(own) if self.__guard is None else self.__guard.read(self.__store, [], [own])[1][0]
 
     def count(self, query: Query) -> int:
         """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.count(self.__wall.check_query(query))
+        own = self.__wall.check_query(query)
+        self.__check_member()
+        return self.__store.count(own)
 
     def ids(self, collection: str) -> Iterator[str]:
         """Yield the ids of a collection's documents. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.ids(self.__wall.check(collection, document=False))
+        own = self.__wall.check(collection, document=False)
+        self.__check_member()
+        return self.__store.ids(own)
 
     def collections(self, document: str) -> Iterator[str]:
         """Yield the ids of the collections below a document. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.collections(self.__wall.check(document, document=True))
+        own = self.__wall.check(document, document=True)
+        self.__check_member()
+        return self.__store.collections(own)
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
@@ -203,7 +218,9 @@ class ScopedStore:
         """Run ``get_many`` and the queries in parallel. See :class:`~firelaunch.store.base.DocumentStore`."""
         own = [self.__wall.check_query(query) for query in queries]
         with span("read", _OF_READ):
-            return self.__store.read(self.__wall.check_paths(paths), own)
+            own_paths = self.__wall.check_paths(paths)
+            reader = self.__store.read if self.__guard is None else partial(self.__guard.read, self.__store)
+            return reader(own_paths, own)
 
     def commit(self, writes: Sequence[Write], *, leaving: Scope | None = None) -> datetime:
         """Apply all writes or none. See :meth:`DocumentStore.commit <firelaunch.store.base.DocumentStore.commit>`.
@@ -222,9 +239,21 @@ class ScopedStore:
         users = self.__erasable.users(own)
         with span("commit", _OF_COMMIT) as part:
             part.set(BATCH_SIZE, len(own))
-            if not users:
-                return self.__store.commit(own)
-            return self.__erasable.run(self.__store, users, lambda conditions: self.__store.commit([*conditions, *own]))
+            if self.__guard is None:
+                return self.__commit(own, users, [])
+            return self.__guard.commit(self.__store, lambda conditions: self.__commit(own, users, conditions))
+
+    def __commit(self, own: list[Write], users: list[str], conditions: list[Verify]) -> datetime:
+        if not users:
+            return self.__store.commit([*conditions, *own])
+        return self.__erasable.run(
+            self.__store, users, lambda of_users: self.__store.commit([*conditions, *of_users, *own])
+        )
+
+    def __check_member(self) -> None:
+        """Check the guard, if there is one, before a read that cannot check it by itself."""
+        if self.__guard is not None:
+            self.__guard.read(self.__store, [], [])
 
     def __observed(self, writes: Sequence[Write], known: Mapping[str, Document | None]) -> list[Write]:
         """Return what the observers add to a commit of ``writes``."""
@@ -250,8 +279,13 @@ class ScopedStore:
         def attempt(conditions: list[Verify]) -> T:
             def checked(raw: Transaction) -> T:
                 own = _ScopedTransaction(raw, self.__wall)
+                member = None if self.__guard is None else raw.get(self.__guard.path)
+                if self.__guard is not None:
+                    self.__guard.check(member, False)
                 with _inside_transaction():
                     result = work(own)
+                if self.__guard is not None and own.writes:
+                    self.__guard.check(member, True)
                 observed = self.__observed(own.writes, own.read)
                 raw.write(*observed)
                 users[:] = self.__erasable.users([*own.writes, *observed])
@@ -278,11 +312,16 @@ class ScopedStore:
             OutsideTransaction: this is called inside a transaction's work.
         """
         _check_outside_transaction()
-        return self.__store.delete_tree(self.__wall.check_tree(path))
+        own = self.__wall.check_tree(path)
+        if self.__guard is not None:
+            raise ScopeViolation(reason=f"{path[:200]!r} is to be removed for a member of a group")
+        return self.__store.delete_tree(own)
 
     def tree(self, path: str) -> Iterator[str]:
         """Yield the paths of a document and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
-        return self.__store.tree(self.__wall.check(path, document=len(split(path)) % 2 == 0))
+        own = self.__wall.check(path, document=len(split(path)) % 2 == 0)
+        self.__check_member()
+        return self.__store.tree(own)
 
     def scrub(self) -> None:
         """Erase removed data from this machine's files. See :class:`~firelaunch.store.base.DocumentStore`."""

@@ -485,7 +485,7 @@ def test_a_guests_old_token_hands_nobody_the_account_that_the_guest_has_since(si
 
 def test_whoever_was_removed_as_a_guest_brings_nothing_along(site: Site) -> None:
     guest, ada = live(site, GUEST, "otter", guest=True), sign_in(site.app, "ada")
-    site.services.store.commit([Set(GUEST.removal(), {"removed_at": site.services.clock()})])
+    site.services.store.commit([Set(GUEST.removal(str(GUEST.uid)), {"removed_at": site.services.clock()})])
     assert code(merge(site, ada, guest)) == (403, "removed")
 
 

@@ -1,4 +1,4 @@
-"""Erase all data of one user in an app: documents, jobs, records, receipts, vectors and files.
+"""Erase all data of one user, or one group, in an app: documents, jobs, records, receipts, vectors and files.
 
 Other users' data stays unchanged, byte for byte. Each step can be repeated, so an erasure that broke off starts again
 from the beginning. ``docs/erasure.md`` lists the data that no service here can reach.
@@ -27,6 +27,7 @@ from ...documents.erasing import DocumentTraces
 from ...documents.kept_files import KeptFileTraces
 from ...errors import NotFound, PreconditionFailed
 from ...jobs.base import Kind
+from ...membership.groups import forget_group, forget_member
 from ...scope import Scope, record_text_id
 from ...services.bundle import Services
 from ...store.base import DELETE_FIELD, Create, Delete, Document, Set, Update, Write
@@ -113,15 +114,15 @@ class Erasure:
             running = running or any(document.data.get("state") in _AT_WORK for document in documents)
         for trace in self.traces:
             counts.update(trace.count(user))
-        root, member = self.store.get_many([user.root, user.member()])
-        counts["members"] += member is not None
+        root, *members = self.store.get_many([user.root, *_membership(user)])
+        counts["members"] += sum(member is not None for member in members)
         billing = {} if root is None else root.data.get("billing") or {}
         return ErasureReport(
             {name: number for name, number in sorted(counts.items()) if number}, running, billing.get("customer")
         )
 
     def run(self, uid: str, step: Callable[[str], None] = lambda _: None) -> ErasureReport:
-        """Erase all data of a user.
+        """Erase all data of a user, or of a group, by the ``uid`` of its scope.
 
         Args:
             step: is called with a name of each next step, to show to people who wait.
@@ -141,12 +142,14 @@ class Erasure:
             self.run(guest, step)
         step("counting")
         before = self.report(uid)
+        self._leave_groups(user, now)
         for number in range(_PASSES):
             # Jobs go first: workers that still work for the user lose their leases, and can write nothing more.
             step("jobs and records" if number == 0 else "what came meanwhile")
             for kept, documents in self._elsewhere(user):
                 self._remove(user, kept, documents)
-            self.store.commit([Delete(user.member())])
+            for path in _membership(user):
+                self.store.commit([Delete(path)])
             step("files and indexes")
             for trace in self.traces:
                 trace.erase(user)
@@ -157,6 +160,15 @@ class Erasure:
         step("log of the database")
         self.store.scrub()
         return before
+
+    def _leave_groups(self, owner: Scope, now: datetime) -> None:
+        """End the user's memberships, and erase groups that nobody else is in; or end those of the group."""
+        if owner.group is not None:
+            forget_group(self.store, owner)
+            return
+        for group in list(self.store.ids(owner.memberships())):
+            if not forget_member(self.store, owner, group, now):
+                self.run(str(owner.of_group(group).uid))
 
     def _elsewhere(self, user: Scope) -> Iterator[tuple[KeptDocuments, list[Document]]]:
         """Yield the user's documents outside the user's own tree, by collection and a page at a time."""
@@ -195,6 +207,11 @@ class Erasure:
             for write in writes:
                 with suppress(NotFound):
                     self.store.commit([write])
+
+
+def _membership(owner: Scope) -> list[str]:
+    """Return the path of the user's membership of the app, which a group has none of."""
+    return [] if owner.group is not None else [owner.member()]
 
 
 def erase_handlers(erasure: Erasure, lease_seconds: float, more: Handlers | None = None) -> Handlers:

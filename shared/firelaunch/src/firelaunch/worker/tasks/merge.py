@@ -67,7 +67,7 @@ def start_merge(services: Services, account: Caller, guest: Caller) -> Job:
 
 def _started(services: Services, account: Scope, guest: Scope) -> Job:
     day = account.usage(services.metering.today())
-    paths = [guest.erasure(), guest.removal(), guest.root, guest.member(), day]
+    paths = [guest.erasure(), guest.removal(str(guest.uid)), guest.root, guest.member(), day]
     erasure, removal, root, member, usage = services.store.get_many(paths)
     under_way = _job_under_way(services, account, erasure)
     if under_way is not None:

@@ -1,0 +1,318 @@
+"""Let users form groups: make them, invite to them, and manage who is in them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from ..errors import BadRequest, InvalidCursor, InvalidId, JobsUnavailable, NotFound
+from ..membership.groups import Group, GroupRole, Groups, LastOwner, Member, TooManyGroups, TooManyMembers
+from ..membership.invites import InviteInvalid
+from ..paging import Page, iso_time
+from ..worker.tasks.erase import ERASE, Erase
+from .base import Body, PageQuery, Time, caller, example, services
+from .refusals import errors
+from .routes import Routes
+
+__all__ = ["GroupPath", "api"]
+
+_GROUP: dict[str, Any] = {
+    "id": "g0123456789abcdef01234567",
+    "name": "Family",
+    "role": "owner",
+    "members": 3,
+    "domains": [],
+    "domain_role": "viewer",
+    "created_at": "2026-03-01T09:30:00.000000Z",
+}
+_MEMBER = {"uid": "ada", "role": "editor", "name": "Ada", "joined_at": "2026-03-01T09:30:00.000000Z"}
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Called = Annotated[str, Field(max_length=100, description="What you are called in the group; members see it.")]
+Domain = Annotated[str, StringConstraints(max_length=253, pattern=r"^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
+Domains = Annotated[
+    list[Domain],
+    Field(max_length=20, description="Users whose verified e-mail address is of one of these may join by themselves."),
+]
+InvitedRole = Literal["viewer", "editor"]
+
+
+class GroupBody(Body):
+    """What a group is called, and who may join it without an invitation."""
+
+    model_config = example({"name": "Family"})
+    name: Name | None = Field(default=None, description="A new group needs one.")
+    domains: Domains | None = None
+    domain_role: InvitedRole | None = Field(default=None, description="The role of those who join by their address.")
+    member_name: Called | None = Field(default=None, description="What you are called in a new group.")
+
+
+class GroupAnswer(BaseModel):
+    """A group. `role` is yours: a "viewer" reads, an "editor" writes, and an "owner" manages the group."""
+
+    model_config = example(_GROUP)
+    id: str
+    name: str
+    role: GroupRole
+    members: int
+    domains: list[str]
+    domain_role: str
+    created_at: Time
+
+
+class GroupPage(BaseModel):
+    """A page of your groups, in the order in which you joined them."""
+
+    model_config = example({"items": [_GROUP], "next_cursor": None})
+    items: list[GroupAnswer]
+    next_cursor: str | None
+
+
+class GroupMember(BaseModel):
+    """A member of a group."""
+
+    model_config = example(_MEMBER)
+    uid: str
+    role: GroupRole
+    name: str
+    joined_at: Time
+
+
+class GroupMemberPage(BaseModel):
+    """A page of a group's members, in the order in which they joined."""
+
+    model_config = example({"items": [_MEMBER], "next_cursor": None})
+    items: list[GroupMember]
+    next_cursor: str | None
+
+
+class JoinBody(Body):
+    """How you join."""
+
+    model_config = example({"invite": "pZ3mJ8xqT1cW5uYv2RkLhA0b", "name": "Ada"})
+    invite: str | None = Field(default=None, min_length=1, max_length=100, description="An invitation's code.")
+    name: Called = ""
+
+
+class GroupRoleBody(Body):
+    """A role."""
+
+    model_config = example({"role": "editor"})
+    role: GroupRole
+
+
+class InviteBody(Body):
+    """What an invitation grants."""
+
+    model_config = example({"role": "editor", "uses": 1, "hours": 72})
+    role: InvitedRole = "viewer"
+    uses: int = Field(default=1, ge=1, le=10_000, description="How many users may join with it.")
+    hours: int = Field(default=72, ge=1, le=24 * 90, description="Hours for which it holds.")
+
+
+class GroupInvite(BaseModel):
+    """An invitation. Its code is shown this once."""
+
+    model_config = example(
+        {
+            "invite": "pZ3mJ8xqT1cW5uYv2RkLhA0b",
+            "role": "editor",
+            "uses": 1,
+            "expires_at": "2026-03-04T09:30:00.000000Z",
+        }
+    )
+    invite: str = Field(description="Whoever joins the group sends it.")
+    role: InvitedRole
+    uses: int
+    expires_at: Time
+
+
+class GroupPath(BaseModel):
+    """A group's path. The id is checked where it becomes part of a database path."""
+
+    group: str = Field(description="The group's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
+
+
+class MemberPath(GroupPath):
+    """A member's path."""
+
+    uid: str = Field(max_length=128, description="The user's id in Firebase Auth.")
+
+
+api = Routes("groups", "groups", prefix="/v1")
+
+
+@api.post(
+    "/groups",
+    responses={201: GroupAnswer, **errors(TooManyGroups)},
+    operation_id="makeGroup",
+    summary="Make a group",
+    description="You are its owner. How many you may own is up to your plan.",
+)
+def make(body: GroupBody) -> tuple[dict[str, Any], int]:
+    """Make a group."""
+    if body.name is None:
+        raise BadRequest("name: a new group needs one.")
+    role = body.domain_role or "viewer"
+    return _group(_groups().make(caller(), body.name, body.domains or [], role, body.member_name or "")), 201
+
+
+@api.get(
+    "/groups",
+    responses={200: GroupPage, **errors(InvalidCursor)},
+    operation_id="listGroups",
+    summary="List your groups",
+)
+def mine(query: PageQuery) -> dict[str, Any]:
+    """List your groups."""
+    page = _groups().mine(caller().scope, query.limit, query.cursor)
+    return {"items": [_group(group) for group in page.items], "next_cursor": page.next_cursor}
+
+
+@api.get(
+    "/groups/<group>",
+    responses={200: GroupAnswer, **errors(InvalidId, NotFound)},
+    operation_id="getGroup",
+    summary="Read a group",
+)
+def get(path: GroupPath) -> dict[str, Any]:
+    """Read a group."""
+    return _group(_groups().get(caller().scope, path.group))
+
+
+@api.patch(
+    "/groups/<group>",
+    responses={200: GroupAnswer, **errors(InvalidId, NotFound)},
+    operation_id="changeGroup",
+    summary="Rename a group, or change who may join it",
+    description="For owners.",
+)
+def change(path: GroupPath, body: GroupBody) -> dict[str, Any]:
+    """Rename a group, or change who may join it."""
+    changes = body.model_dump(exclude_none=True, exclude={"member_name"})
+    if not changes:
+        raise BadRequest("Name at least one field to change.")
+    return _group(_groups().change(caller(), path.group, changes))
+
+
+@api.delete(
+    "/groups/<group>",
+    responses={202: None, **errors(InvalidId, NotFound, JobsUnavailable)},
+    operation_id="deleteGroup",
+    summary="Delete a group with all its data",
+    description="For owners. A job of the app removes the data; it cannot be undone.",
+)
+def delete(path: GroupPath) -> tuple[str, int]:
+    """Delete a group with all its data."""
+    app = services().store.scope
+    prepared = services().jobs.prepare(app, ERASE, Erase(uid=str(app.of_group(path.group).uid)))
+    _groups().close(caller(), path.group, [prepared.write])
+    services().jobs.send(prepared)
+    return "", 202
+
+
+@api.post(
+    "/groups/<group>/join",
+    responses={200: GroupAnswer, **errors(InvalidId, NotFound, InviteInvalid, TooManyMembers)},
+    operation_id="joinGroup",
+    summary="Join a group",
+    description="By an invitation, or by your verified e-mail address if the group takes its domain. A member gets the "
+    "invitation's role if that is higher.",
+)
+def join(path: GroupPath, body: JoinBody) -> dict[str, Any]:
+    """Join a group."""
+    return _group(_groups().join(caller(), path.group, body.invite, body.name))
+
+
+@api.get(
+    "/groups/<group>/members",
+    responses={200: GroupMemberPage, **errors(InvalidId, NotFound, InvalidCursor)},
+    operation_id="listGroupMembers",
+    summary="List a group's members",
+)
+def members(path: GroupPath, query: PageQuery) -> dict[str, Any]:
+    """List a group's members."""
+    page: Page[Member] = _groups().members(caller().scope, path.group, query.limit, query.cursor)
+    return {"items": [_member(member) for member in page.items], "next_cursor": page.next_cursor}
+
+
+@api.patch(
+    "/groups/<group>/members/<uid>",
+    responses={200: GroupMember, **errors(InvalidId, NotFound, LastOwner)},
+    operation_id="setGroupRole",
+    summary="Give a member another role",
+    description="For owners. To hand a group over, make another member an owner, then leave.",
+)
+def set_role(path: MemberPath, body: GroupRoleBody) -> dict[str, Any]:
+    """Give a member another role."""
+    return _member(_groups().set_role(caller(), path.group, path.uid, body.role))
+
+
+@api.delete(
+    "/groups/<group>/members/<uid>",
+    responses={204: None, **errors(InvalidId, NotFound, LastOwner)},
+    operation_id="removeGroupMember",
+    summary="Leave a group, or remove a member",
+    description="With your own id you leave. Owners remove others, who can't join again until an owner readmits them; "
+    "this withdraws all invitations of the group.",
+)
+def remove(path: MemberPath) -> tuple[str, int]:
+    """Leave a group, or remove a member."""
+    _groups().remove(caller(), path.group, path.uid)
+    return "", 204
+
+
+@api.delete(
+    "/groups/<group>/removals/<uid>",
+    responses={204: None, **errors(InvalidId, NotFound)},
+    operation_id="readmitToGroup",
+    summary="Let a removed user join again",
+    description="For owners.",
+)
+def readmit(path: MemberPath) -> tuple[str, int]:
+    """Let a removed user join again."""
+    _groups().readmit(caller(), path.group, path.uid)
+    return "", 204
+
+
+@api.post(
+    "/groups/<group>/invites",
+    responses={201: GroupInvite, **errors(InvalidId, NotFound)},
+    operation_id="inviteToGroup",
+    summary="Invite to a group",
+    description="For owners. Give the code and the group's id to whom you invite, for example in a link to your page.",
+)
+def invite(path: GroupPath, body: InviteBody) -> tuple[dict[str, Any], int]:
+    """Invite to a group."""
+    valid_for = timedelta(hours=body.hours)
+    invitation = _groups().invite(caller(), path.group, body.role, uses=body.uses, valid_for=valid_for)
+    facts = {"invite": invitation.code, "role": invitation.role, "uses": invitation.uses}
+    return {**facts, "expires_at": iso_time(invitation.expires_at)}, 201
+
+
+@api.delete(
+    "/groups/<group>/invites",
+    responses={204: None, **errors(InvalidId, NotFound)},
+    operation_id="withdrawGroupInvites",
+    summary="Withdraw a group's invitations",
+    description="For owners. No invitation from before holds any more.",
+)
+def withdraw(path: GroupPath) -> tuple[str, int]:
+    """Withdraw a group's invitations."""
+    _groups().withdraw_invitations(caller(), path.group)
+    return "", 204
+
+
+def _groups() -> Groups:
+    return Groups(services().store, services().metering.entitlements, services().clock)
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {**asdict(group), "domains": list(group.domains), "created_at": iso_time(group.created_at)}
+
+
+def _member(member: Member) -> dict[str, Any]:
+    return {**asdict(member), "joined_at": iso_time(member.joined_at)}
