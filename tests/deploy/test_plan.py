@@ -219,12 +219,13 @@ def test_a_plan_says_all_that_matters_in_under_60_lines_of_80_columns_before_its
         assert len(lines) < 60
         assert max(map(len, lines)) <= 80
         assert list(page_of(plan)) == [
-            *("", "services", "location", "index", "sign-in", "lock", "backups", "alert", "cost")
+            *("", "services", "location", "web", "index", "sign-in", "lock", "backups", "alert", "cost")
         ]
     said = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(bare).items()}
     assert "none by this deploy" in said["backups"]
     assert "none by this deploy" in said["alert"]
     assert "in your PostgreSQL" in said["index"]
+    assert said["web"] == "no web client: cloud.site names no site of Firebase Hosting"
     assert "daily backups" not in said["cost"]
 
 

@@ -18,6 +18,7 @@ from ..doctor.app import app_checks
 from ..doctor.base import Finding, problem, skipped
 from ..doctor.cloud import cloud_checks
 from ..doctor.machine import machine
+from ..doctor.site import site_checks
 from .apps import apps_named, env_option
 from .deploy import planned
 
@@ -76,6 +77,8 @@ def _cloud(folder: Path) -> Iterator[Finding]:
         yield from cloud_checks(
             folder.name, settings.cloud.project, settings.identity.tenant, tools, _refusing(steps), _progress
         )
+        if settings.cloud.project and settings.cloud.site:
+            yield from site_checks(f"https://{settings.cloud.site}.web.app", settings.app.id)
 
 
 def _refusing(steps: Callable[[], Sequence[Step]]) -> Callable[[], Sequence[Step]]:

@@ -60,6 +60,7 @@ def summary(
         "services": [service.name + _serving(service) for service in services],
         "location": [_location(settings, place)],
         **{topic: sentences for topic, sentences in _own(settings, declared) if sentences},
+        "web": [_site(settings.cloud.site)],
         "index": [_index(settings, place)],
         "sign-in": [_sign_in(settings)],
         "lock": list(_locks(settings, locks)),
@@ -115,6 +116,12 @@ def _location(settings: Settings, place: Place) -> str:
         f"{place.region}, for Cloud Run, jobs, files and Firestore. A database and a bucket cannot be moved later; "
         f"those that are there stay where they are.{models}"
     )
+
+
+def _site(site: str) -> str:
+    if not site:
+        return "no web client: cloud.site names no site of Firebase Hosting"
+    return f"https://{site}.web.app, the web client on Firebase Hosting"
 
 
 def _index(settings: Settings, place: Place) -> str:
