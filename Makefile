@@ -50,8 +50,8 @@ rules-score: setup ## Run the cases for firestore.rules against every small chan
 	@mkdir -p build
 	@$(BIN)/firelaunch test-rules firestore.rules tests/rules/cases.yaml --allow tests/rules/equivalent.yaml --json build/rules.json --html build/rules.html
 
-rules-fuzz: setup ## Ask our parser of rules and the emulator's compiler about the same texts: make rules-fuzz EACH=2000
-	@PYTHONPATH=tests $(BIN)/python -m rules_fuzz $(or $(EACH),2000)
+rules-fuzz: setup ## Ask our parser and formulas of rules, and the emulator, about the same: make rules-fuzz EACH=2000 REQUESTS=5000
+	@PYTHONPATH=tests $(BIN)/python -m rules_fuzz $(or $(EACH),2000) $(or $(REQUESTS),5000)
 
 deny-matrix: setup ## Try every token, path and operation against firestore.rules, in Python and (with Node) JavaScript: build/deny.json
 	@PYTHONPATH=tests $(BIN)/python -m deny_matrix

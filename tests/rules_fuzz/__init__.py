@@ -1,1 +1,1 @@
-"""Ask our parser and the rules compiler of the Firestore emulator about the same texts, and count where they differ."""
+"""Ask us and the Firestore emulator about the same rules, and count where we differ: what compiles, what is allowed."""

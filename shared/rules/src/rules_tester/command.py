@@ -97,6 +97,9 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
     )
     @click.option("--since", metavar="COMMIT", help="Change only statements that differ from this commit, as main.")
     @click.option("--time-limit", type=_Duration(), help="Begin no more mutants after this time, as 90s or 10m.")
+    @click.option(
+        "--prove/--no-prove", default=True, help="Look for proof that a survivor changes nothing (extra: proof)."
+    )
     @click.option("--no-cache", is_flag=True, help="Judge mutants again that an earlier run has judged.")
     @click.option("--suggest/--no-suggest", default=True, help="Look for cases that would notice what survives.")
     @click.option("--write", is_flag=True, help="Add the suggested cases to CASES.")
@@ -111,6 +114,7 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
         jobs: int,
         since: str | None,
         time_limit: float | None,
+        prove: bool,
         no_cache: bool,
         suggest: bool,
         write: bool,
@@ -134,7 +138,7 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
             ruleset = _parsed(rules, source)
             chosen = changed_since(since, rules, source, ruleset) if since else None
             with start(emulator) as running, _verdicts(no_cache) as verdicts:
-                options = RunOptions(jobs, time_limit, chosen, verdicts)
+                options = RunOptions(jobs, time_limit, chosen, verdicts, prove)
                 found = _tested(
                     rules,
                     running,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .cases import Suite
 from .findings import CoverageGap, findings
 from .parser import parse
 from .report import ids_of
-from .runner import SERVICE, Emulating, RunOptions, RunResult, run
+from .runner import SERVICE, Emulating, MutantOutcome, RunOptions, RunResult, run
 from .slices import Slices
 from .suggestions import suggest
+from .syntax import Ruleset
 
-__all__ = ["Investigation", "investigate"]
+__all__ = ["Investigation", "can_prove", "investigate", "prove"]
 
 _SUGGEST_SECONDS = 120.0
 """The time for suggestions where no limit is given."""
@@ -48,9 +50,31 @@ def investigate(
     began = time.monotonic()
     result = run(emulator, source, suite, unsigned, options, step)
     ruleset = parse(source).only(SERVICE)
+    slices = Slices(source, ruleset, suite.cases)
+    if options.proves and can_prove():
+        prove(result, ruleset, slices, step)
     passed_over = frozenset(number for number, key in enumerate(ids_of(result)) if key in allowed)
-    found = findings(result, ruleset, Slices(source, ruleset, suite.cases), passed_over)
+    found = findings(result, ruleset, slices, passed_over)
     if suggests and found:
         deadline = time.monotonic() + _SUGGEST_SECONDS if options.seconds is None else began + options.seconds
         suggest(emulator, source, ruleset, suite, found, unsigned, deadline, step)
     return Investigation(result, found)
+
+
+def can_prove() -> bool:
+    """Return whether the solver is installed: the extra ``proof``."""
+    return importlib.util.find_spec("z3") is not None
+
+
+def prove(result: RunResult, ruleset: Ruleset, slices: Slices, step: Callable[[str, int, int], None]) -> None:
+    """Turn the survivors that are proved to change nothing into outcomes with the state "equivalent"."""
+    from .proofs import Prover  # it imports the solver, which is an extra and takes long to load
+
+    prover = Prover(result.source, ruleset, slices)
+    survivors = [place for place, outcome in enumerate(result.outcomes) if outcome.state == "survived"]
+    result.proves = True
+    for done, place in enumerate(survivors, 1):
+        outcome: MutantOutcome = result.outcomes[place]
+        if prover.changes_nothing(outcome.mutant):
+            result.outcomes[place] = replace(outcome, state="equivalent")
+        step("proofs", done, len(survivors))

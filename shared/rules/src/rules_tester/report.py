@@ -53,7 +53,8 @@ def as_json(result: RunResult, allow_list: Mapping[str, str], found: Sequence[Co
     """
     by_state = _by_state(result)
     survived, invalid = by_state["survived"], by_state["invalid"]
-    stale = sorted(set(allow_list) - {mutant["id"] for mutant in survived})
+    equivalent = by_state["equivalent"]
+    stale = sorted(set(allow_list) - {mutant["id"] for mutant in (*survived, *equivalent)})
     if stale:
         raise AllowListError(f"the allow-list names {stale[0]}, and no mutant of that id survives: take it out.")
     killed = len(by_state["killed"])
@@ -61,7 +62,7 @@ def as_json(result: RunResult, allow_list: Mapping[str, str], found: Sequence[Co
     allowed = [{**m, "reason": allow_list[m["id"]]} for m in survived if m["id"] in allow_list]
     counted = killed + len(open_ones)
     return {
-        "score": _score(killed, counted, nothing=100.0 if allowed or by_state["left out"] else 0.0),
+        "score": _score(killed, counted, nothing=100.0 if allowed or equivalent or by_state["left out"] else 0.0),
         "mutants": counted,
         "killed": killed,
         "survived": open_ones,
@@ -72,6 +73,9 @@ def as_json(result: RunResult, allow_list: Mapping[str, str], found: Sequence[Co
         "left_out": len(by_state["left out"]),
         "never_evaluated": [{"line": line, "expression": text} for line, text in lines_of(result)],
         "allowed": allowed,
+        "proves": result.proves,
+        "proved_equivalent": len(equivalent),
+        "equivalent": equivalent,
         "invalid": invalid,
         "cases": result.cases,
     }
@@ -85,7 +89,7 @@ def trustworthy(report: Mapping[str, Any]) -> bool:
     """Return whether the score is complete: there was something to change, all of it ran, and expressions compiled."""
     if report["late"] or any(mutant["of_expression"] for mutant in report["invalid"]):
         return False
-    return bool(report["mutants"] or report["allowed"] or report["left_out"])
+    return bool(report["mutants"] or report["allowed"] or report["left_out"] or report["equivalent"])
 
 
 def ids_of(result: RunResult) -> list[str]:
@@ -116,7 +120,7 @@ def _findings(result: RunResult, found: Sequence[CoverageGap]) -> list[dict[str,
 def _by_state(result: RunResult) -> dict[str, list[dict[str, Any]]]:
     """Group the mutants by state, in order of their lines."""
     by_state: dict[str, list[dict[str, Any]]] = {
-        state: [] for state in ("killed", "survived", "invalid", "late", "left out")
+        state: [] for state in ("killed", "survived", "equivalent", "invalid", "late", "left out")
     }
     for outcome, key in zip(result.outcomes, ids_of(result), strict=True):
         mutant = {**outcome.mutant.shown(result.source), "id": key}
@@ -176,13 +180,19 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
     ]
     if report["untried"]:
         found.append(f"{report['untried']} of the survivors were not tried: no case reaches what they change.")
+    if report["proved_equivalent"]:
+        found.append(
+            f"{report['proved_equivalent']} changes do not count: it was proved that no request tells a difference."
+        )
+    if report["survived"] and not report["proves"]:
+        found.append("Some of the survivors may make no difference: with the extra 'proof' they are told by proof.")
     if report["late"]:
         found.append(
             f"{report['late']} mutants were not run: the time was up. The score leaves them out. Run again to go on."
         )
     if report["left_out"]:
         found.append(f"{report['left_out']} mutants were not run: what they change is as it was in the commit given.")
-    if not (report["mutants"] or report["allowed"] or report["late"] or report["left_out"]):
+    if not any(report[key] for key in ("mutants", "allowed", "equivalent", "late", "left_out")):
         found.append("There is nothing to change in these rules, so nothing was tested. Is this the right file?")
     if any(mutant["of_expression"] for mutant in report["invalid"]):
         found.append(

@@ -91,8 +91,8 @@ class MutantOutcome:
     """The outcome of a mutant.
 
     Attributes:
-        state: "killed" by a case, "survived", "invalid" if it does not compile (``error``), "late" if the time was up
-            before, or "left out" if it was not chosen.
+        state: "killed" by a case, "survived", "equivalent" if it is proved to change nothing, "invalid" if it does not
+            compile (``error``), "late" if the time was up before, or "left out" if it was not chosen.
         tried: the number of cases that ran on it.
     """
 
@@ -110,6 +110,7 @@ class RunResult:
     Attributes:
         never_evaluated: the outermost expressions that no case reached. Changes to them survive without being tried.
         not_run: the services of the file that the emulator does not serve, so that nothing of them was tested.
+        proves: whether equivalent mutants were looked for.
     """
 
     source: str
@@ -117,6 +118,7 @@ class RunResult:
     outcomes: list[MutantOutcome] = field(default_factory=list)
     never_evaluated: list[Span] = field(default_factory=list)
     not_run: list[ServiceBlock] = field(default_factory=list)
+    proves: bool = False
 
     def of(self, state: str) -> list[MutantOutcome]:
         """Return the outcomes with this state."""
@@ -132,12 +134,14 @@ class RunOptions:
         seconds: the time after which no more mutants are begun; None for no limit.
         chosen: tells which mutants to run, of the rules' text; None for all.
         verdicts: what is known from earlier runs.
+        proves: whether to look for a proof that a survivor changes nothing.
     """
 
     jobs: int = 4
     seconds: float | None = None
     chosen: Callable[[Mutant], bool] | None = None
     verdicts: VerdictStore | None = None
+    proves: bool = True
 
 
 class EmulatorProject:
