@@ -45,12 +45,28 @@ from firelaunch.testing.documented import Documented, watch
 from firelaunch.testing.stripe import StripeServer
 from firelaunch.worker.handlers import JobFailed, TimedOut
 from jsonschema import Draft202012Validator
+from pydantic.json_schema import GenerateJsonSchema
 
 
 @pytest.fixture
 def app(make_app: Any) -> App:
     made: App = make_app()
     return made
+
+
+def test_a_request_makes_no_schema_of_its_query_anew(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """flask-openapi3 asks the model for it at each request."""
+    ada, made = sign_in(app, "ada"), []
+    generate = GenerateJsonSchema.generate
+
+    def counted(self: GenerateJsonSchema, *arguments: Any, **more: Any) -> Any:
+        made.append(arguments)
+        return generate(self, *arguments, **more)
+
+    ada.get("/v1/chats?limit=5")
+    monkeypatch.setattr(GenerateJsonSchema, "generate", counted)
+    assert [ada.get(f"/v1/chats?limit={limit}").status_code for limit in (1, 2, "none")] == [200, 200, 400]
+    assert made == []
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ..jobs.base import job_view
 from ..metering.reservations import Day
 from ..worker.tasks.erase import ERASE, Erase
 from ..worker.tasks.merge import start_merge
-from .base import Body, Date, caller, example, services
+from .base import Body, Date, QueryModel, caller, example, services
 from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
@@ -58,8 +58,8 @@ _DAY = {
 _LIMIT = {"requests_per_minute": 20, "daily_micro_usd": 500_000, "cheaper_model_at_percent": 80}
 
 
-class DaysQuery(BaseModel):
-    """How far back."""
+class DaysQuery(QueryModel):
+    """The number of days to report."""
 
     model_config = ConfigDict(extra="forbid")
     days: int = Field(default=1, ge=1, le=31, description="Days to report, today (UTC) included.")

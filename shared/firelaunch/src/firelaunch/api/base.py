@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, cast
 
 from flask import Request, Response, current_app, g, request, url_for
@@ -87,8 +88,22 @@ class Path(BaseModel):
     id: str = Field(description="The resource's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
-class PageQuery(BaseModel):
-    """Which page of a list."""
+class QueryModel(BaseModel):
+    """A query's parameters."""
+
+    @classmethod
+    def model_json_schema(cls, *arguments: Any, **more: Any) -> dict[str, Any]:
+        """Return the JSON Schema. The plain one is made once, since flask-openapi3 asks for it at each request."""
+        return super().model_json_schema(*arguments, **more) if arguments or more else _plain_schema(cls)
+
+
+@cache
+def _plain_schema(model: type[QueryModel]) -> dict[str, Any]:
+    return super(QueryModel, model).model_json_schema()
+
+
+class PageQuery(QueryModel):
+    """Names a page of a list."""
 
     model_config = ConfigDict(extra="forbid")
     limit: int = Field(default=50, ge=1, le=100, description="Items at most.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from flask import Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, TooLarge
 from ..jobs.base import job_view
 from ..turns.batch import BATCH, MOST_INPUTS, Batch, Input, output
-from .base import KEY_HEADER, Body, Path, caller, example, idempotency_key, services
+from .base import KEY_HEADER, Body, Path, QueryModel, caller, example, idempotency_key, services
 from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
@@ -44,8 +44,8 @@ class NewBatch(Body):
     )
 
 
-class FormQuery(BaseModel):
-    """How the output is written."""
+class FormQuery(QueryModel):
+    """The format of the output."""
 
     model_config = ConfigDict(extra="forbid")
     format: Literal["csv", "jsonl"] = "jsonl"

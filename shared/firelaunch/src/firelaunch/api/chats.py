@@ -206,7 +206,7 @@ class ChatPage(BaseModel):
 
 
 class MessagesQuery(PageQuery):
-    """Which page of a chat's messages."""
+    """Names a page of a chat's messages."""
 
     replaced: bool = Field(default=False, description="Also list messages that were replaced.")
 

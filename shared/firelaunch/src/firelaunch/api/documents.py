@@ -34,7 +34,19 @@ from ..identity import Caller
 from ..jobs.base import job_view
 from ..paging import iso_time
 from ..rag.files import is_document_name
-from .base import Body, PageQuery, Path, Time, backend, caller, example, link_address, services, stored_response
+from .base import (
+    Body,
+    PageQuery,
+    Path,
+    QueryModel,
+    Time,
+    backend,
+    caller,
+    example,
+    link_address,
+    services,
+    stored_response,
+)
 from .jobs import JobAnswer
 from .refusals import OF_THE_INDEX, OF_THE_STORE, errors, errors_of_anyone
 from .routes import Routes
@@ -149,15 +161,15 @@ class DocumentPage(BaseModel):
     next_cursor: str | None
 
 
-class LibraryQuery(BaseModel):
-    """Whose documents."""
+class LibraryQuery(QueryModel):
+    """Chooses between the library and the caller's own documents."""
 
     model_config = ConfigDict(extra="forbid")
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
 
 
 class ListQuery(PageQuery):
-    """Which page, and whose documents."""
+    """Names a page of documents, and chooses between the library and the caller's own."""
 
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
 
@@ -167,7 +179,7 @@ _TEXT_CHARACTERS = 20_000
 
 
 class TextQuery(LibraryQuery):
-    """Which characters of a document's text."""
+    """Names a part of a document's text by its characters."""
 
     start: int = Field(default=0, ge=0, le=1_000_000_000, description="The first one, counted from 0.")
     end: int | None = Field(
@@ -220,7 +232,7 @@ class TextAnswer(BaseModel):
 
 
 class FileLink(BaseModel):
-    """Where to fetch a document's file."""
+    """A link to a document's file."""
 
     model_config = example(
         {
@@ -238,8 +250,8 @@ class FileLink(BaseModel):
     expires_at: Time = Field(description="Until when `url` works. Each request gives a new one.")
 
 
-class FileKey(BaseModel):
-    """What the `url` of a file has after its path."""
+class FileKey(QueryModel):
+    """The key in the `url` of a file."""
 
     key: str = Field(max_length=1_000, description="As in the `url`.")
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from ..errors import AlreadyExists, InvalidId, JobsUnavailable, NotFound, RateLimited
 from ..jobs.base import job_view
 from ..worker.tasks.export import archive_of, archive_of_link, export_view, start_export
-from .base import Path, Time, caller, example, link_address, services
+from .base import Path, QueryModel, Time, caller, example, link_address, services
 from .jobs import JobAnswer, JobError, JobProgress
 from .refusals import OF_THE_STORE, errors, errors_of_anyone
 from .routes import Routes
@@ -50,8 +50,8 @@ class DataExport(BaseModel):
     url_expires_at: Time | None = Field(description="Until when `url` works. Each read gives a new one.")
 
 
-class Link(BaseModel):
-    """What the `url` of an export has after its path."""
+class Link(QueryModel):
+    """The key in the `url` of an export."""
 
     key: str = Field(max_length=1_000, description="As in the `url`.")
 

@@ -141,11 +141,11 @@ class Reply(BaseModel):
 
 
 class PageOfChats(PageQuery):
-    """Which page."""
+    """Names a page of chats."""
 
 
 class PageOfDocuments(PageQuery):
-    """Which page, and whose documents."""
+    """Names a page of documents, and chooses between the library and the user's own."""
 
     library: bool = Field(default=False, description="The app's library rather than the user's own documents.")
 

@@ -13,7 +13,7 @@ from ..metering.call_records import calls_of_request, calls_of_user
 from ..metering.pool import POTS
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import app_usage
-from .base import Date, PageQuery, Path, Time, admins_only, example, services
+from .base import Date, PageQuery, Path, QueryModel, Time, admins_only, example, services
 from .billing import UserPath
 from .jobs import JobAnswer
 from .refusals import errors
@@ -35,8 +35,8 @@ _DAY = {
 }
 
 
-class OpsDaysQuery(BaseModel):
-    """How far back."""
+class OpsDaysQuery(QueryModel):
+    """The number of days to report."""
 
     model_config = ConfigDict(extra="forbid")
     days: int = Field(default=7, ge=1, le=92, description="Days to report, today (UTC) included.")

@@ -14,7 +14,7 @@ from ..errors import BadRequest, InvalidId, NotFound
 from ..metering.request_records import Ranking, request_view, requests_of_days
 from ..metering.sum_reports import MOST_DAYS, MOST_READS, SumReader, SumReport, dearest_users
 from ..metering.sums import CALL_PARTS
-from .base import Date, Path, Time, admins_only, example, services
+from .base import Date, Path, QueryModel, Time, admins_only, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -36,7 +36,7 @@ def _plausible(moment: datetime) -> datetime:
 Moment = Annotated[datetime, AfterValidator(_plausible)]
 
 
-class RangeQuery(BaseModel):
+class RangeQuery(QueryModel):
     """The range of time. Whole hours count, and whole days where there are more than 48 hours."""
 
     model_config = ConfigDict(extra="forbid")
@@ -232,8 +232,8 @@ class OpsSums(RangeSums):
     )
 
 
-class UsersQuery(BaseModel):
-    """Whose day or month."""
+class UsersQuery(QueryModel):
+    """The day or month to report, and the number of users."""
 
     model_config = ConfigDict(extra="forbid")
     period: str | None = Field(

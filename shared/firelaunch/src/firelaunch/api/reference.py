@@ -17,7 +17,7 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from ..errors import NotFound
-from .base import backend
+from .base import QueryModel, backend
 from .refusals import errors_of_anyone
 from .routes import Routes
 
@@ -62,7 +62,7 @@ _POLICY = "; ".join(
 _KEPT_SECONDS = 3600
 
 
-class DocumentQuery(BaseModel):
+class DocumentQuery(QueryModel):
     """The parts of the document."""
 
     admins: bool = Field(default=False, description="Describe the routes of admins, `/v1/ops`, too.")
