@@ -28,20 +28,22 @@ serve: setup ## Run an app of apps/ in the foreground: make serve APP=demo PORT=
 	@[ "$(APP)" != demo ] || [ -e apps/demo ] || $(BIN)/firelaunch new --no-input app_name=Demo
 	@exec $(BIN)/firelaunch serve $(if $(PORT),--port $(PORT)) "$(APP)"
 
+# Where bytecode is not kept, each worker would compile all tests anew, which takes it a quarter of a minute.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist worksteal
+
 test: lint ## Check style and types, and run every test
 	@echo "pytest"
-	@$(BIN)/python -m pytest -q -n 3 --dist worksteal $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-long: setup ## Run the tests that 'make test' leaves out for their length
-	@LONG=1 $(BIN)/python -m pytest -q -n 3 --dist worksteal $(ARGS)
+	@LONG=1 $(PYTEST) $(ARGS)
 
 lint: setup ## Check style and types
 	@echo "ruff"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; echo "Mend it with: make format" >&2; exit 1; }
 	@echo "mypy (the first run takes half a minute), for this machine and for macOS"
-	@$(BIN)/mypy
-	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin & macos=$$!; $(BIN)/mypy; here=$$?; wait $$macos && exit $$here
 
 format: setup ## Format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -9,8 +9,6 @@ import imports
 import pytest
 from support import ROOT, TEMPLATE
 
-GRAPH = imports.read()
-
 ROWS = (
     "firelaunch.errors firelaunch.shutdown",
     "firelaunch.scope firelaunch.slots firelaunch.telemetry firelaunch.text_file",
@@ -47,41 +45,46 @@ COMPOSITION_ROOTS = {
 }
 
 
-def test_a_room_imports_only_from_rooms_before_it() -> None:
+@pytest.fixture(scope="module")
+def graph() -> imports.Graph:
+    return imports.read()
+
+
+def test_a_room_imports_only_from_rooms_before_it(graph: imports.Graph) -> None:
     row_of = {room: number for number, rooms in enumerate(ROWS) for room in rooms.split()}
-    for each in GRAPH.imports:
+    for each in graph.imports:
         here, there = imports.room(each.by), imports.room(each.of)
         if here.startswith("rules_tester") or there.startswith("rules_tester") or here == "firelaunch_cli.__main__":
             continue
         assert there == here or row_of[there] < row_of[here], f"{each.by} imports {each.of}"
 
 
-def test_no_files_and_no_rooms_import_one_another() -> None:
-    assert imports.circles(GRAPH.files()) == []
-    assert imports.circles(GRAPH.rooms()) == []
+def test_no_files_and_no_rooms_import_one_another(graph: imports.Graph) -> None:
+    assert imports.circles(graph.files()) == []
+    assert imports.circles(graph.rooms()) == []
 
 
-def test_the_house_has_few_floors_and_few_modules_at_its_top() -> None:
-    assert len(imports.floors(GRAPH.rooms())) <= 14
+def test_the_house_has_few_floors_and_few_modules_at_its_top(graph: imports.Graph) -> None:
+    assert len(imports.floors(graph.rooms())) <= 14
     top = ROOT / "shared" / "firelaunch" / "src" / "firelaunch"
     assert len(list(top.glob("*.py"))) <= 8
 
 
-def test_firelaunch_imports_no_command_line_and_the_rules_tester_imports_nothing_of_ours() -> None:
-    for each in GRAPH.imports:
+def test_firelaunch_imports_no_command_line_and_the_rules_tester_imports_nothing_of_ours(graph: imports.Graph) -> None:
+    for each in graph.imports:
         here, there = (name.split(".")[0] for name in (each.by, each.of))
         assert there in {"firelaunch": {here}, "firelaunch_cli": {here, "firelaunch", "rules_tester"}}.get(here, {here})
 
 
-def test_only_the_composition_roots_and_the_adapters_themselves_import_adapters() -> None:
-    for each in GRAPH.imports:
+def test_only_the_composition_roots_and_the_adapters_themselves_import_adapters(graph: imports.Graph) -> None:
+    for each in graph.imports:
         if ADAPTERS.fullmatch(each.of) and each.by not in COMPOSITION_ROOTS:
             near = imports.room(each.by) in {imports.room(each.of), "firelaunch.testing"}
             assert near or ADAPTERS.fullmatch(each.by), f"{each.by} imports {each.of}"
 
 
-def test_the_model_gateway_knows_nothing_of_billing() -> None:
-    for each in GRAPH.imports:
+def test_the_model_gateway_knows_nothing_of_billing(graph: imports.Graph) -> None:
+    for each in graph.imports:
         if each.by.startswith("firelaunch.llm."):
             assert imports.room(each.of).split(".")[1] not in {"metering", "turns", "services", "store"}, each
 
@@ -128,10 +131,10 @@ def test_no_python_file_of_the_template_holds_jinja() -> None:
         assert "{%" not in path.read_text()
 
 
-def test_a_public_class_has_one_name_in_the_whole_repo() -> None:
+def test_a_public_class_has_one_name_in_the_whole_repo(graph: imports.Graph) -> None:
     """The API's schemas aside: clients know those by their names, and they may be what a class inside is called."""
     homes: dict[str, list[str]] = {}
-    for module, path in GRAPH.modules.items():
+    for module, path in graph.modules.items():
         if not module.startswith("firelaunch.api."):
             for node in ast.parse(path.read_text()).body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

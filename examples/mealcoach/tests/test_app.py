@@ -40,6 +40,7 @@ def test_nobody_is_answered_without_signing_in(app: App) -> None:
 
 
 def test_models_that_end_soon_are_named_in_the_summary_and_break_no_build() -> None:
+    """It passes whatever is said; pytest shows the warnings in its summary."""
     settings = Settings.load(ROOT / "firelaunch.toml", {})
     for said in model_warnings(settings, datetime.now(UTC).date()):
         warnings.warn(said, stacklevel=1)

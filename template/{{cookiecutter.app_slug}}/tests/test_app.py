@@ -59,6 +59,7 @@ def test_the_model_is_told_its_instructions_what_was_said_and_what_is_asked(tmp_
 
 
 def test_models_that_end_soon_are_named_in_the_summary_and_break_no_build() -> None:
+    """It passes whatever is said; pytest shows the warnings in its summary."""
     settings = Settings.load(ROOT / "firelaunch.toml", {})
     for said in model_warnings(settings, datetime.now(UTC).date()):
         warnings.warn(said, stacklevel=1)

@@ -280,6 +280,7 @@ class CreditMachine(RuleBasedStateMachine):
 
 
 def test_the_credit_is_what_came_in_less_what_was_billed_and_never_below_zero(tmp_path: Path) -> None:
+    """The machine's invariant asserts it after each step."""
     CreditMachine.folder = tmp_path
     run_state_machine_as_test(CreditMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
 

@@ -125,7 +125,7 @@ def test_a_list_directly_in_a_list_is_refused_at_declaration(annotation: Any) ->
 @pytest.mark.parametrize("annotation", [list[dict[str, list[int]]], list[Row], dict[str, list[int]], list[str] | None])
 def test_a_list_in_a_map_in_a_list_is_taken(annotation: Any) -> None:
     model: Any = create_model("Fine", __base__=Record, grid=(annotation, ...))
-    Collection("fine", model)
+    assert Collection("fine", model).model is model
 
 
 def test_two_collections_of_one_name_are_refused() -> None:

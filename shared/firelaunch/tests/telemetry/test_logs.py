@@ -261,7 +261,7 @@ def test_no_log_line_holds_a_token_a_key_or_what_a_user_wrote(
 
 @pytest.mark.parametrize("said", ["eyJ", "eyJ-", "sk-", "a@", "ya29."])
 def test_a_text_that_looks_like_a_thousand_tokens_is_searched_in_time_that_grows_with_its_length(said: str) -> None:
+    """It ends within the time: what takes the square of it would go on for a quarter of an hour."""
     search = "from firelaunch.telemetry import EMAIL, SECRET"
     code = f"import sys; {search}; [found.sub('', sys.argv[1] * 300_000) for found in (SECRET, EMAIL)]"
-    # What takes the square of it would go on for a quarter of an hour.
     subprocess.run([sys.executable, "-c", code, said], check=True, timeout=120)
