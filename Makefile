@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock audit sbom clean
 
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
@@ -111,6 +111,12 @@ docs: setup ## Write docs/settings.md, the picture of docs/architecture.md and t
 
 lock: setup ## Resolve the lock files anew
 	@tools/lock
+
+audit: setup ## Look for known vulnerabilities of the locked packages; STRICT=1 fails where a database can't be reached
+	@$(BIN)/python tools/supply_chain.py audit $(if $(STRICT),--strict)
+
+sbom: setup ## Write bills of materials of the locked packages (CycloneDX): build/sbom
+	@$(BIN)/python tools/supply_chain.py sbom
 
 clean: ## Take away .venv and caches; apps and their data stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
