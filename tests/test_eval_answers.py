@@ -15,6 +15,7 @@ from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import sign_in
+from firelaunch.testing.models import ModelServer, Reply
 from firelaunch_cli.commands import main
 from firelaunch_cli.evals.answers import (
     CheckedAnswer,
@@ -109,6 +110,37 @@ def test_an_app_is_measured_by_its_name_too_and_what_is_no_app_is_named(
     other = evaluated(Path("shoe"))
     assert other.exit_code == 2
     assert "shoe is no folder. There is no app 'shoe' in apps/. There are: shop." in other.output
+
+
+CONVERSATION = """
+[[question]]
+before = ["How long may I return a lamp?"]
+ask = "Who pays for the parcel?"
+must_contain = ["prepaid"]
+"""
+
+
+def test_a_question_follows_others_in_its_chat_and_each_answer_is_judged_at_a_cost_that_is_told(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (app / "evals" / "questions.toml").write_text(CONVERSATION)
+    out = tmp_path / "report.json"
+    with ModelServer(Reply(["Nobody.", "\nVerdict: unfaithful"], usage=(100, 0, 9))) as models:
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        monkeypatch.setenv("OPENAI_BASE_URL", models.base_url)
+        done = evaluated(app, "--judge", "chat", "--json", out)
+        asked = [request["messages"] for request in models.requests]
+    assert done.exit_code == 0, done.output
+    report = json.loads(out.read_text())
+    assert len(asked) == 3, "two messages, and one verdict"
+    said = "\n".join(message["content"] for message in asked[1])
+    assert "How long may I return a lamp?" in said
+    assert "Nobody." in said
+    assert "prepaid" in asked[2][-1]["content"], "the judge reads the passages"
+    assert report["modes"]["answers"]["faithful"] == 0.0
+    assert report["rows"][0]["fault"] == "generation", "the passages have it"
+    assert report["cost_micro_usd"] > 0
+    assert "unfaithful: Who pays for the parcel? (unfaithful): Nobody." in done.output
 
 
 @pytest.fixture
@@ -221,7 +253,12 @@ def test_repeats_count_each_answer_and_give_an_interval_that_holds_the_share() -
 def test_junit_has_a_case_for_each_question_and_the_failures_say_why() -> None:
     questions = Questions(question=[EvalQuestion(ask=ask, must_contain=["yes"]) for ask in ("a?", "b?\x00")])
     report = check_answers(
-        "demo", "m", questions, 1, lambda ask: CheckedAnswer("yes" if ask == "a?" else "no\x1b", []), lambda *_: None
+        "demo",
+        "m",
+        questions,
+        1,
+        lambda asked: CheckedAnswer("yes" if asked.ask == "a?" else "no\x1b", []),
+        lambda *_: None,
     )
     suite = ElementTree.fromstring(as_junit(report))  # noqa: S314 - our own
     assert [case.get("name") for case in suite] == ["a?", "b?"]

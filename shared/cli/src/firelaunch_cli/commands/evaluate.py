@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import click
-from firelaunch.errors import FirelaunchError, SettingsError
+from firelaunch.errors import FirelaunchError, ModelError, SettingsError
+from firelaunch.llm.gateway import Gateway
+from firelaunch.llm.types import Message
 from firelaunch.scope import Scope
 from firelaunch.services.build import build, build_store
 from firelaunch.services.build_search import named_embedder, scratch_index, wanted_version
 from firelaunch.settings.app import MODEL_KEYS, Settings
 
+from ..evals.judge import ANSWERS, Judge, agreement, labelled_answers
 from ..evals.ratings import questions_of_ratings, ratings
 from ..evals.report import as_html, as_junit, as_text
 from ..evals.retrieval import CollectionError, Progress, Subject, evaluate, load, regressions, shortfalls
@@ -47,6 +52,11 @@ _WIDTH = 30
     help="Measure a collection with this app's [index] and [search]: its backend, language, chunks and reranker.",
 )
 @click.option(
+    "--judge",
+    metavar="MODEL",
+    help="Have the app's model (chat, cheap or a name) judge whether each answer says only what its passages say.",
+)
+@click.option(
     "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An older report; exit 1 if worse."
 )
 @click.option("--threshold", default=0.01, show_default=True, help="How much lower a metric may be than it was.")
@@ -70,6 +80,7 @@ def command(
     html_out: Path | None,
     embedder: str,
     app: str | None,
+    judge: str | None,
     compare: Path | None,
     threshold: float,
     least: tuple[str, ...],
@@ -83,6 +94,9 @@ def command(
     If DIR is an app, or left out in an app's folder, the app is started with separate data and asked the questions of
     its evals/questions.toml. Each document of a collection is indexed as one passage. Exits with 1 if --compare shows a
     regression or a figure is below --min, and with 2 if the input is wrong.
+
+    With --judge, a model of the app's judges the answers, which costs a call for each. If DIR holds labelled answers
+    (answers.jsonl), that judge is measured on them: --app names the app whose model it is.
 
     With --app, a collection is indexed as the app would: in its own index, for a user that no token is for, and removed
     again. FIRELAUNCH_MODE chooses which index that is: of this machine, the emulator's or the deployed app's.
@@ -100,7 +114,7 @@ def command(
             return
         older, gates = _read(compare) if compare else None, dict(map(_gate, least))
         with tempfile.TemporaryDirectory() as scratch:
-            report = _report(folder, Path(scratch), embedder, app, repeats)
+            report = _report(folder, Path(scratch), embedder, app, judge, repeats)
         if gates:
             report["below"] = shortfalls(report, gates)
     except (CollectionError, SettingsError) as error:
@@ -115,9 +129,21 @@ def command(
         sys.exit(1)
 
 
-def _report(folder: Path, scratch: Path, embedder: str, app: str | None, repeats: int) -> dict[str, Any]:
+def _report(
+    folder: Path, scratch: Path, embedder: str, app: str | None, judge: str | None, repeats: int
+) -> dict[str, Any]:
     if (folder / "firelaunch.toml").is_file():
-        return evaluate_answers(folder, scratch, _progress(), repeats)
+        if judge is None:
+            return evaluate_answers(folder, scratch, _progress(), repeats)
+        with _judge(folder, judge, scratch / "judge") as judging:
+            return evaluate_answers(folder, scratch, _progress(), repeats, judging)
+    if (folder / ANSWERS).is_file():
+        if app is None or judge is None:
+            raise CollectionError(f"{folder} holds labelled answers: --app names an app, and --judge a model of it.")
+        with _judge(app_folder(app), judge, scratch) as judging:
+            return agreement(folder.resolve().name, labelled_answers(folder / ANSWERS), judging, _progress())
+    if judge is not None:
+        raise CollectionError(f"--judge: {folder} is a collection, which has no answers. Name an app.")
     if app is not None:
         return _app_search_report(folder, app_folder(app), scratch)
     return _search_report(folder, scratch, embedder)
@@ -210,6 +236,40 @@ def _app_search_report(folder: Path, app: Path, scratch: Path) -> dict[str, Any]
         return evaluate(collection, subject, _progress())
     finally:
         services.store.close()
+
+
+@contextmanager
+def _judge(app: Path, model: str, scratch: Path) -> Iterator[Judge]:
+    """Yield a model of the app's as a judge. Its calls are metered in a database of their own."""
+    environ = {**os.environ, "FIRELAUNCH_MODE": "embedded", "FIRELAUNCH_DATA": str(scratch)}
+    settings = Settings.load(app / "firelaunch.toml", environ)
+    if settings.provider == "offline":
+        raise CollectionError("--judge: the offline model reads nothing. Set OPENAI_API_KEY or OPENAI_BASE_URL.")
+    services, numbers = build(settings), itertools.count()
+
+    def ask(messages: Sequence[Message], most: int) -> tuple[str, int]:
+        # Each call has its own user, so that no plan's limits get in the way.
+        scope = Scope(settings.app.id, f"judge-{next(numbers)}")
+        try:
+            text = services.llm.complete(
+                messages, scope=scope, model=model, purpose="judge", max_output_tokens=most, reuse="never"
+            ).data
+        except ModelError as error:
+            text = f"({error.code})"  # which is no verdict; what the call cost is paid
+        day = services.store.get(scope.usage(services.metering.today()))
+        return text, 0 if day is None else int(day.data["cost_micro_usd"])
+
+    try:
+        yield Judge(ask, _model_named(services.gateway, model))
+    finally:
+        services.store.close()
+
+
+def _model_named(gateway: Gateway, model: str) -> str:
+    try:
+        return gateway.model_named(model)
+    except ValueError as error:
+        raise CollectionError(f"--judge: {error}") from None
 
 
 class _WrongInput(click.ClickException):

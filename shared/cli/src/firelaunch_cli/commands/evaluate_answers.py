@@ -11,7 +11,8 @@ from typing import Any
 import click
 from firelaunch.settings.app import Settings
 
-from ..evals.answers import CheckedAnswer, FoundPassage, check_answers, load_questions
+from ..evals.answers import CheckedAnswer, EvalQuestion, FoundPassage, check_answers, load_questions
+from ..evals.judge import Judge
 from ..evals.retrieval import Progress
 from .client import Client
 from .running import served
@@ -22,12 +23,15 @@ __all__ = ["evaluate_answers"]
 _READY_SECONDS = 600.0
 
 
-def evaluate_answers(folder: Path, scratch: Path, progress: Progress, repeats: int = 1) -> dict[str, Any]:
+def evaluate_answers(
+    folder: Path, scratch: Path, progress: Progress, repeats: int = 1, judge: Judge | None = None
+) -> dict[str, Any]:
     """Ask the app in ``folder`` its questions, and return the report.
 
     Args:
         scratch: the folder for the app's data meanwhile.
         repeats: how often each question is asked.
+        judge: says whether each answer is faithful; None for no verdicts.
 
     Raises:
         ClickException: the app does not start, or answers with an error.
@@ -41,18 +45,21 @@ def evaluate_answers(folder: Path, scratch: Path, progress: Progress, repeats: i
         _upload(client, documents, progress)
         numbers = itertools.count()
 
-        def ask(text: str) -> CheckedAnswer:
+        def ask(question: EvalQuestion) -> CheckedAnswer:
             # Each question has its own user, so that no plan's limits get in the way.
             client.token = client.post("/dev/token", {"uid": f"eval-{next(numbers)}"})["token"]
             chat = client.post("/v1/chats", {})["id"]
-            message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
+            for text in (*question.before, question.ask):
+                message = client.post(f"/v1/chats/{chat}/messages", {"text": text})["message"]
             return CheckedAnswer(message["text"], [each["title"] for each in message["citations"]])
 
         def search(text: str) -> list[FoundPassage]:
             passages = client.post("/v1/search", {"query": text})["passages"]
             return [FoundPassage(each["title"], each["text"]) for each in passages]
 
-        return check_answers(app_id, model, questions, len(documents), ask, progress, search=search, repeats=repeats)
+        return check_answers(
+            app_id, model, questions, len(documents), ask, progress, search=search, repeats=repeats, judge=judge
+        )
 
 
 def _upload(client: Client, documents: list[Path], progress: Progress) -> None:

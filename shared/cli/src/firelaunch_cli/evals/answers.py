@@ -19,10 +19,14 @@ from random import Random
 from typing import Any
 
 from firelaunch.errors import SettingsError
+from firelaunch.llm.types import Message
+from firelaunch.rag.retrieve import in_conversation
 from firelaunch.text_file import read_text_file
+from firelaunch.turns.grounding import earlier_text
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from .retrieval import CollectionError, Progress
+from .judge import LABELS, Judge, Verdict
+from .retrieval import CollectionError, Progress, latencies
 
 __all__ = ["CheckedAnswer", "EvalQuestion", "FoundPassage", "Questions", "check_answers", "load_questions"]
 
@@ -31,6 +35,7 @@ _REFUSALS = (
     "cannot help", "can't help", "not in the documents", "no information", "not mentioned",
 )  # fmt: skip
 _CHECKS = ("contains", "any_of", "excludes", "matches", "numbers", "cites", "refuses")
+_FAITHFUL = LABELS[0]
 _RESAMPLES = 1_000
 """Bootstrap samples of an interval; their 2.5th and 97.5th percentiles are its ends."""
 
@@ -43,6 +48,7 @@ class EvalQuestion(BaseModel):
     """A question and the checks of its answer.
 
     Args:
+        before: messages that the user sends first, in the same chat. The answer to ``ask`` alone is checked.
         must_contain: texts that the answer has, in any case. A number is whole: "30 days" is not in "130 days".
         any_of: texts of which it has one.
         must_not_contain: texts that it does not have.
@@ -54,6 +60,7 @@ class EvalQuestion(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ask: str
+    before: list[str] = []
     request: str = ""
     must_contain: list[str] = []
     any_of: list[str] = []
@@ -72,6 +79,12 @@ class EvalQuestion(BaseModel):
             except re.error as error:
                 raise ValueError(f"must_match: {pattern!r} is no regular expression: {error}") from None
         return patterns
+
+    @property
+    def searched(self) -> str:
+        """What the app's search is asked for this question: the message with the user's messages before it."""
+        history: list[Message] = [{"role": "user", "content": text} for text in self.before]
+        return in_conversation(self.ask, earlier_text(history))
 
     @property
     def has_checks(self) -> bool:
@@ -145,19 +158,22 @@ def check_answers(
     model: str,
     questions: Questions,
     documents: int,
-    ask: Callable[[str], CheckedAnswer],
+    ask: Callable[[EvalQuestion], CheckedAnswer],
     progress: Progress,
     *,
     search: Callable[[str], Sequence[FoundPassage]] = lambda _: (),
     repeats: int = 1,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """Ask every question and return a report with the shares of answers that passed, in total and by check.
 
     Args:
         documents: the number of documents.
         ask: returns the app's answer to a question.
-        search: returns the passages that the app finds for a question; called for questions whose answers failed.
+        search: returns the passages that the app finds for a text; called for questions whose answers failed, or are
+            judged.
         repeats: how often each question is asked.
+        judge: says of each answer whether the passages support it; None for no such verdict.
     """
     rows: list[dict[str, Any]] = []
     times = []
@@ -165,28 +181,57 @@ def check_answers(
         answers = []
         for _ in range(repeats):
             began = time.perf_counter()
-            answers.append(ask(question.ask))
+            answers.append(ask(question))
             times.append((time.perf_counter() - began) * 1e3)
         tries = [_check(question, answer, questions.refusals) for answer in answers]
         failed = next((n for n, checks in enumerate(tries) if not all(checks.values())), None)
-        row = {"ask": question.ask, "checks": tries[failed or 0], "answer": answers[failed or 0].text, "tries": tries}
+        row: dict[str, Any] = {
+            "ask": question.ask,
+            "checks": tries[failed or 0],
+            "answer": answers[failed or 0].text,
+            "tries": tries,
+        }
+        passages = search(question.searched) if failed is not None or judge is not None else ()
         if failed is not None:
-            row["fault"] = _fault(question, tries[failed], search(question.ask))
+            row["fault"] = _fault(question, tries[failed], passages)
+        if judge is not None:
+            texts = [passage.text for passage in passages]
+            row["verdicts"] = [judge.verdict(question.searched, texts, answer.text) for answer in answers]
         rows.append(row)
         progress("asking", number, len(questions.question))
-    times.sort()
+    judged = _judged(judge, rows) if judge is not None else {}
     return {
         "collection": app,
         "documents": documents,
         "questions": len(rows),
         "model": model,
         "repeats": repeats,
-        "modes": {"answers": _shares(rows) | _latencies(times)},
+        **judged,
+        "modes": {"answers": _shares(rows) | _judged_shares(rows) | latencies(times)},
         "intervals": {"answers": _intervals(rows)},
         "failed": [line for row in rows for line in _failures(row)],
         "unchecked": [f"{row['ask']}: {row['answer'][:200]}" for row in rows if not row["checks"]],
         "rows": rows,
     }
+
+
+def _judged(judge: Judge, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the report says of the verdicts, and make those in the rows plain data."""
+    unfaithful, unjudged, spent = [], [], 0
+    for row in rows:
+        verdicts: list[Verdict] = row["verdicts"]
+        spent += sum(verdict.micro_usd for verdict in verdicts)
+        unjudged += [f"{row['ask']} {verdict.reason}" for verdict in verdicts if verdict.label is None]
+        bad = [verdict for verdict in verdicts if verdict.label not in {None, _FAITHFUL}]
+        unfaithful += [f"{row['ask']} ({verdict.label}): {verdict.reason}" for verdict in bad[:1]]
+        row["verdicts"] = [{"label": verdict.label, "reason": verdict.reason} for verdict in verdicts]
+    return {"judge": judge.model, "cost_micro_usd": spent, "unfaithful": unfaithful, "unjudged": unjudged}
+
+
+def _judged_shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the share of the answers with a verdict that are faithful."""
+    labels = [each["label"] for row in rows for each in row.get("verdicts", ()) if each["label"] is not None]
+    return {_FAITHFUL: round(labels.count(_FAITHFUL) / len(labels), 4)} if labels else {}
 
 
 def _check(question: EvalQuestion, answer: CheckedAnswer, refusals: Sequence[str]) -> dict[str, bool]:
@@ -266,10 +311,6 @@ def _intervals(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     means = sorted(statistics.fmean(random.choices(shares, k=len(shares))) for _ in range(_RESAMPLES))
     low, high = means[_RESAMPLES * 25 // 1000], means[_RESAMPLES * 975 // 1000 - 1]
     return {"passed": [round(low, 4), round(high, 4)]}
-
-
-def _latencies(times: Sequence[float]) -> dict[str, float]:
-    return {f"p{p}_ms": round(times[min(len(times) - 1, len(times) * p // 100)], 2) for p in (50, 95)}
 
 
 def _failures(row: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ __all__ = ["as_html", "as_junit", "as_text"]
 Report = Mapping[str, Any]
 
 _COLOURS = {"lexical": "#8a94a6", "vector": "#5b8def", "hybrid": "#2f9e6e", "answers": "#2f9e6e"}
+_LISTS = ("unchecked", "unfaithful", "disagreed", "unjudged")
+"""The parts of a report that are lists of lines, each shown under its name."""
 _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 
 
@@ -30,7 +32,10 @@ def as_text(report: Report, old: Report | None = None) -> str:
     if failed := report.get("reranker_failed"):
         lines += ["", f"The reranker failed {failed:,} times; there the order is that of the search."]
     lines += [f"failed: {line}" for line in report.get("failed", [])]
-    lines += [f"unchecked: {line}" for line in report.get("unchecked", [])]
+    for name in _LISTS:
+        lines += [f"{name}: {line}" for line in report.get(name, [])]
+    for label, said in report.get("confusion", {}).items():
+        lines.append(f"labelled {label}: " + (", ".join(f"{count} {other}" for other, count in said.items()) or "none"))
     lines += [f"worse: {line}" for line in report.get("compared", {}).get("regressions", [])]
     lines += [f"below: {line}" for line in report.get("below", [])]
     return "\n".join(lines)
@@ -74,7 +79,9 @@ def _metrics(report: Report) -> tuple[str, ...]:
 def _headline(report: Report) -> str:
     if "model" in report:
         counts = f"{report['questions']:,} questions on {report['documents']:,} documents"
-        return f"{report['collection']}: {counts}, answered by {report['model']}"
+        judge = f", judged by {report['judge']}" if "judge" in report else ""
+        verb = "judged" if "confusion" in report else "answered"
+        return f"{report['collection']}: {counts}, {verb} by {report['model']}{judge}{_cost(report)}"
     documents, by = f"{report['documents']:,} documents", ""
     if "app" in report:
         documents += f" in {report['passages']:,} passages"

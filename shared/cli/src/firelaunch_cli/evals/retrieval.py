@@ -33,6 +33,7 @@ __all__ = [
     "EvalCollection",
     "Subject",
     "evaluate",
+    "latencies",
     "load",
     "mrr",
     "ndcg",
@@ -309,9 +310,13 @@ def _measure(
         for metric, value in (("ndcg@10", ndcg), ("recall@100", recall), ("mrr", mrr), (_CEILING, _ceiling)):
             scores[metric].append(value(ranking, grades))
         progress(mode, number, len(collection.questions))
-    times.sort()
-    row = {metric: round(statistics.fmean(values), 4) for metric, values in scores.items()}
-    return row | {f"p{p}_ms": round(times[min(len(times) - 1, len(times) * p // 100)], 2) for p in (50, 95)}
+    return {metric: round(statistics.fmean(values), 4) for metric, values in scores.items()} | latencies(times)
+
+
+def latencies(times: Sequence[float]) -> dict[str, float]:
+    """Return the median and the 95th percentile of times in milliseconds."""
+    ordered = sorted(times)
+    return {f"p{p}_ms": round(ordered[min(len(times) - 1, len(times) * p // 100)], 2) for p in (50, 95)}
 
 
 def _search(
