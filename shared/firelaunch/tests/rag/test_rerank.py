@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import requests
 from fakes.jobs import JOB_SETTINGS, Site, embedded_site
 from fakes.ranking import RankingServer
-from firelaunch.errors import ModelUnavailable
+from firelaunch.errors import BudgetExceeded, ModelUnavailable
 from firelaunch.llm.gateway import Gateway
 from firelaunch.llm.types import Chunk, FinishedCall, TokenCounts, token_bound
 from firelaunch.rag.google_rest import GoogleRest
@@ -330,34 +331,51 @@ def test_the_setting_names_the_reranker_and_on_a_laptop_it_is_the_cheap_model_or
     assert (None if made is None else type(made).__name__) == expected
 
 
-@given(st.text(alphabet="0123456789,[] x\n", max_size=60), st.integers(1, 40))
+@dataclass
+class CostlyGateway:
+    """A gateway whose model answers ``answer``, and is charged the worst case for each of ``tries`` tries."""
+
+    answer: str
+    tries: int = 1
+
+    def worst_case(self, _: str, tokens: int, output: int) -> int:
+        return tokens + output
+
+    def answering(self, meter: Any, *_: Any, **__: Any) -> CostlySession:
+        return CostlySession(self, meter)
+
+
+@dataclass
+class CostlySession:
+    gateway: CostlyGateway
+    meter: Any
+
+    def complete(self, messages: Any, *, max_output_tokens: int) -> str:
+        cost = token_bound(messages) + max_output_tokens
+        for _ in range(self.gateway.tries):
+            self.meter.cover(cost)
+            self.meter.spend(FinishedCall("m", TokenCounts(1), cost, 0.1))
+            self.meter.release(cost)
+        return self.gateway.answer
+
+
+LONG_PLACE = {"title": "題" * 200, "headings": ["題" * 200] * 8}
+
+
+@given(st.text(alphabet="0123456789,[] x\n", max_size=60), st.integers(1, 40), st.integers(1, 9), st.booleans())
 def test_whatever_a_model_answers_no_hit_is_lost_and_no_more_is_booked_than_was_reserved(
-    answer: str, count: int
+    answer: str, count: int, tries: int, long: bool
 ) -> None:
     all_hits, booked = hits(["leave " * 300] * count), []
-
-    class Model:
-        """A gateway whose model answers ``answer`` and is charged for the worst case."""
-
-        def worst_case(self, _: str, tokens: int, output: int) -> int:
-            return tokens + output
-
-        def answering(self, meter: Any, model: str, *_: Any, **__: Any) -> Any:
-            class Session:
-                def complete(self, messages: Any, *, max_output_tokens: int) -> str:
-                    cost = token_bound(messages) + max_output_tokens
-                    meter.cover(cost)
-                    meter.spend(FinishedCall(model, TokenCounts(1), cost, 0.1))
-                    meter.release(cost)
-                    return answer
-
-            return Session()
-
-    reranker = ModelReranker(Model(), "m")  # type: ignore[arg-type]
+    if long:
+        all_hits = [replace(hit, entry=replace(hit.entry, place=LONG_PLACE)) for hit in all_hits]
+    reranker = ModelReranker(CostlyGateway(answer, tries), "m")  # type: ignore[arg-type]
     try:
         found = reranker.rerank("question " * 900, all_hits, booked.append)
     except ModelUnavailable:
         pass  # the answer is no order
+    except BudgetExceeded:
+        assert tries > 1
     else:
         assert sorted(names(found)) == sorted(names(all_hits))
     assert 0 < sum(call.micro_usd for call in booked) <= reranker.cost_bound("")
