@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from fakes.jobs import JOB_SETTINGS, Site, embedded_site
+from firelaunch.documents import views
 from firelaunch.documents.catalog import DocumentSource
 from firelaunch.errors import InvalidId, ScopeViolation
 from firelaunch.rag.files import LocalFiles, ScopedFiles, upload_path
-from firelaunch.rag.versions import Version
+from firelaunch.rag.parse import Block
+from firelaunch.rag.versions import READER, Version
 from firelaunch.rag.web.fetch import Fetcher, FetchLimits
 from firelaunch.scope import Scope
 from firelaunch.store.base import Query, Update
@@ -22,6 +24,7 @@ from firelaunch.testing.apps import User, sign_in
 from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.sites import Site as WebSite
 from firelaunch.testing.sites import SiteReply
+from firelaunch.worker.tasks import ingestion
 
 ADA = Scope("demo", "ada")
 EMBEDDED = (
@@ -104,6 +107,24 @@ def test_the_same_content_again_is_not_indexed_again(site: Site) -> None:
     again = ada.upload("a.md", prose("walruses"))
     assert again.status_code == 200
     assert again.get_json()["job_id"] == first["job_id"]
+
+
+def test_the_same_file_is_read_anew_after_an_upgrade_of_the_parsers_and_its_document_says_so_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = sign_in(site.app, "ada")
+    first = ready(ada, "a.md", prose("walruses"))
+    assert first["warnings"] == []
+    monkeypatch.setattr(views, "READER", READER + 1)
+    monkeypatch.setattr(ingestion, "READER", READER + 1)
+    path = f"/v1/documents/{first['id']}"
+    assert [each["code"] for each in ada.get(path).get_json()["warnings"]] == ["read_earlier"]
+    monkeypatch.setattr(ingestion, "parse", lambda *_, **__: iter([Block("Walruses and seals.", "paragraph", 0)]))
+    again = ready(ada, "a.md", prose("walruses"))
+    assert again["job_id"] != first["job_id"]
+    assert again["warnings"] == []
+    assert [passage["text"] for passage in found(ada, "walruses")] == ["Walruses and seals."]
+    assert ada.upload("a.md", prose("walruses")).get_json()["job_id"] == again["job_id"]
 
 
 def test_a_changed_document_has_only_its_changed_chunks_embedded(
@@ -429,7 +450,10 @@ def test_settings_that_change_leave_what_is_searched_alone(tmp_path: Path) -> No
     with embedded_site(tmp_path, settings=JOB_SETTINGS + '\n[index]\nlanguage = "german"\nchunk_tokens = 90\n') as site:
         assert site.services.documents.versions.configured != before
         assert site.services.documents.versions.ensure_state().current == before
-        assert found(sign_in(site.app, "ada"), "walruses")
+        ada = sign_in(site.app, "ada")
+        assert found(ada, "walruses")
+        (document,) = ada.get("/v1/documents").get_json()["items"]
+        assert [each["code"] for each in document["warnings"]] == ["indexed_earlier"]
 
 
 def test_a_job_reaches_the_documents_and_files_of_its_own_scope_alone(site: Site, tmp_path: Path) -> None:

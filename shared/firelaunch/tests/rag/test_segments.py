@@ -12,7 +12,8 @@ from firelaunch.rag.index import segments
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.segments import Roster, Segment, block_of, merged, of_entries, rank, unpacked
-from firelaunch.rag.index.words import Analyzer
+from firelaunch.rag.index.typos import Vocabulary, corrected
+from firelaunch.rag.index.words import Analyzer, weighted
 from firelaunch.scope import Scope
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,10 @@ ADA = Scope("demo", "ada")
 ANALYZER = Analyzer("english")
 
 texts = st.lists(
-    st.sampled_from(["wing", "flow", "lift", "drag", "heat", "shock", "plate", "流体", "the"]), max_size=12
+    st.sampled_from(
+        ["wing", "flow", "lift", "drag", "heat", "shock", "plate", "流体", "the", "Rückgabefristen", "für", "und"]
+    ),
+    max_size=12,
 )
 steps = st.lists(
     st.one_of(
@@ -42,28 +46,47 @@ def kept(segment: Segment) -> Segment:
     packed = segment.pack()
     roster = Roster.of(packed.head)
     if not packed.blocks:
-        return Segment(segment.order, roster, unpacked(packed.head))
+        return Segment(segment.order, roster, unpacked(packed.head), languages=segment.languages)
     postings = [unpacked(block) for block in packed.blocks]
     for n, block in enumerate(postings):
         assert {block_of(term, len(postings)) for term in block} <= {n}
-    return Segment(segment.order, roster, {t: p for block in postings for t, p in block.items()}, len(postings))
+    return Segment(
+        segment.order, roster, {t: p for block in postings for t, p in block.items()}, len(postings), segment.languages
+    )
 
 
+class Terms(Vocabulary):
+    """The terms of the chunks that are left, as the embedded index has them."""
+
+    def __init__(self, held: Sequence[Segment]) -> None:
+        postings = merged(held).postings if held else {}
+        self._counts = {term: len(posting.chunks) for term, posting in postings.items()}
+
+    def has(self, term: str) -> bool:
+        return term in self._counts
+
+    def beginning(self, letter: str) -> dict[str, int]:
+        return {term: count for term, count in self._counts.items() if term.startswith(letter)}
+
+
+@pytest.mark.parametrize("analyzer", [ANALYZER, Analyzer()], ids=["english", "auto"])
 @given(steps, st.sampled_from([0, 40, 10_000]))
 def test_scores_are_those_of_the_embedded_index_after_any_writes_deletions_and_merges(
-    todo: list[tuple[str, list[object]]], inline: int
+    analyzer: Analyzer, todo: list[tuple[str, list[object]]], inline: int
 ) -> None:
     clock = count()
     held: list[Segment] = []
+    languages: set[str] = set()
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(segments, "INLINE_BYTES", inline)
         patch.setattr(segments, "_BLOCK_BYTES", 50)
-        index = EmbeddedIndex(Path(folder))
+        index = EmbeddedIndex(Path(folder), analyzer)
         for kind, about in todo:
             if kind == "write":
                 entries = list({e.id: e for e in (entry(n, words) for n, words in about)}.values())  # type: ignore[misc]
                 index.upsert(ADA, "v1", entries)
-                held.append(kept(of_entries(next(clock), entries, ANALYZER)))
+                held.append(kept(of_entries(next(clock), entries, analyzer)))
+                languages |= held[-1].languages
             elif kind == "delete":
                 gone = {f"c{n}" for n in about}
                 for document in ("d0", "d1", "d2"):
@@ -75,7 +98,8 @@ def test_scores_are_those_of_the_embedded_index_after_any_writes_deletions_and_m
         for query in ("wing", "flow drag heat", "流体 shock", "plate the plate wing"):
             for where in ({}, {"document": ["d1"]}, {"lang": ["de"], "document": ["d0", "d1"]}):
                 wanted = {h.entry.id: h.score for h in index.matching(ADA, "v1", query, 50, where)}
-                found = {r.chunk.name: r.score for r in rank(held, ANALYZER.query(query), 50, where)}
+                terms = weighted(corrected(analyzer.question(query, languages), Terms(held)))
+                found = {r.chunk.name: r.score for r in rank(held, terms, 50, where)}
                 assert found == pytest.approx(wanted)
         index.close()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from firelaunch.rag.index import words
+from firelaunch.rag.index.languages import detect
 from firelaunch.rag.index.words import QUERY_TERMS, Analyzer, chosen, weighted
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +105,28 @@ def test_a_word_counts_twice_that_in_a_question_that_may_be_in_several_languages
     terms = weighted(Analyzer().question("Rückgabefristen", {"english", "german", "french"}))
     assert terms.count("ruckgabefrist") == 6
     assert terms.count("\ue000gabe") == 1
+
+
+ENGLISH_PROSE = "The goods are yours to return within a fortnight, and we will pay the money back to you. " * 3
+PYTHON = "def refund(order):\n    amount = order.total\n    return pay(order.user, amount)\n"
+TABLE = "SKU 8847 | 450 | A-12\nSKU 8848 | 289 | B-07\nSKU 8849 | 23 | C-11\n"
+
+
+@pytest.mark.skipif(detect(GERMAN)[0] == "", reason="the detector has no wheel here")
+def test_a_documents_chunks_share_its_language_unless_it_is_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table tells no language, and source code has its own. Few chunks are looked at, however many there are."""
+    looked: list[str] = []
+    monkeypatch.setattr(words, "detect", lambda text: looked.append(text) or detect(text))  # type: ignore[func-returns-value]
+    chunks = [GERMAN, TABLE, PYTHON, *[GERMAN] * 60]
+    assert Analyzer().languages(chunks) == ["german", "german", "code", *["german"] * 60]
+    assert 0 < len(looked) <= 8
+    assert Analyzer().languages([TABLE]) == ["english"]
+    assert Analyzer().languages([GERMAN, ENGLISH_PROSE, TABLE, GERMAN]) == ["german", "english", "german", "german"]
+    assert Analyzer("french").languages([GERMAN, PYTHON]) == ["french", "french"]
+
+
+def test_a_language_that_is_told_is_not_detected() -> None:
+    assert Analyzer().analyze(GERMAN, language="french").language == "french"
 
 
 def test_source_code_is_found_by_the_names_it_defines_and_by_words_that_it_shortens() -> None:

@@ -39,7 +39,7 @@ from ..store.fence import Fence
 from ..store.scoped import ScopedStore
 from ..store.signed_links import LINK_KEY, check_link, link_of, new_link_key, read_link
 from .incoming_files import IncomingFile, IncomingFiles
-from .views import document_view
+from .views import document_view, is_current_text, upgrades
 
 if TYPE_CHECKING:
     from ..rag.embed.base import Embedded
@@ -666,6 +666,7 @@ class Documents:
             state is not None
             and record.data.get("status") == "ready"
             and record.data.get("hash") == digest
+            and is_current_text(record.data)
             and all(is_complete(record, version) for version in state.written)
         )
 
@@ -682,7 +683,7 @@ class Documents:
     def _record(self, source: DocumentSource, size: int, digest: str, job: str, old: Document | None) -> dict[str, Any]:
         now = self.clock()
         generation, shown, stale = _next_content(old, digest)
-        same = old is not None and generation == old.data.get(GENERATION, "")
+        same = old is not None and generation == old.data.get(GENERATION, "") and is_current_text(old.data)
         return {
             "name": source.name,
             "source": source.kind,
@@ -709,7 +710,8 @@ class Documents:
 
     def _views(self, records: Sequence[Document]) -> list[dict[str, Any]]:
         data = self._current_data(records)
-        return [document_view(record.id, data[record.path]) for record in records]
+        wanted = self.versions.configured.id
+        return [document_view(record.id, data[record.path], upgrades(data[record.path], wanted)) for record in records]
 
     def _check(self, scope: Scope) -> None:
         # A job of the app itself, such as re-embedding, works for all of the app's users.

@@ -27,6 +27,7 @@ from .chunk import DocumentChunk, chunks
 from .embed.base import Embedder
 from .index.base import GENERATION, Entry
 from .index.scoped import ScopedIndex
+from .index.words import Analyzer
 from .parse.base import Block
 from .retrieve import Retriever
 from .versions import Version
@@ -124,12 +125,17 @@ def build(
     if embed is not None:
         for donor in donors:
             existing.learn(index.read(scope, version.id, donor), own=False)
+    analyzer = Analyzer(version.language)
     ids: list[str] = []
     occurrences: Counter[str] = Counter()
     document_chunks = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
     try:
         while window := list(islice(document_chunks, WINDOW)):
-            entries = [_entry(document, generation, chunk, about, occurrences) for chunk in window]
+            languages = analyzer.languages([chunk.text for chunk in window])
+            entries = [
+                _entry(document, generation, chunk, {**about, "language": language}, occurrences)
+                for chunk, language in zip(window, languages, strict=True)
+            ]
             ids += [entry.id for entry in entries]
             missing = [entry for entry in entries if not _is_stored(entry, existing, vector=embed is not None)]
             index.upsert(

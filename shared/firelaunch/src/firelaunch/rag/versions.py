@@ -24,7 +24,13 @@ from ..store.scoped import ScopedStore
 if TYPE_CHECKING:
     from .chunk import Chunking
 
-__all__ = ["State", "Version", "Versions"]
+__all__ = ["READER", "State", "Version", "Versions"]
+
+READER: Final = 2
+"""The version of the parsers (:mod:`.parse`), increased when they read more of a file than before.
+
+A document's record holds that of its text, so the same file is read anew when it is uploaded again.
+"""
 
 _LAYOUTS: Final[Mapping[str, int]] = {"embedded": 2, "firestore": 3, "pgvector": 2, "vertex": 3, "vector_search": 2}
 """Layouts of the indexes, increased with every change of the terms that they store (:mod:`.index.words`)."""

@@ -58,6 +58,11 @@ class Entry:
         title = self.place.get("title")
         return title if isinstance(title, str) else ""
 
+    @property
+    def language(self) -> str:
+        """The language of its text; "" if its document did not tell, so that the text has to."""
+        return str(self.place.get("language", ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:

@@ -244,7 +244,7 @@ class PgvectorIndex:
             *own,
             json.dumps(dict(entry.tags)),
             place,
-            _lexemes(self._analyzer.analyze(entry.text, entry.title).terms),
+            _lexemes(self._analyzer.analyze(entry.text, entry.title, entry.language).terms),
             vector,
         ]
 

@@ -238,7 +238,7 @@ def of_entries(order: Any, entries: Iterable[Entry], analyzer: Analyzer) -> Segm
     chunks = []
     languages = set()
     for number, entry in enumerate(entries):
-        analyzed = analyzer.analyze(entry.text, entry.title)
+        analyzed = analyzer.analyze(entry.text, entry.title, entry.language)
         terms = analyzed.terms
         languages.add(analyzed.language)
         chunks.append(SegmentChunk(entry.id, entry.document, dict(entry.tags), min(len(terms), _MOST_LENGTH)))

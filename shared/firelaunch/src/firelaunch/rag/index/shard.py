@@ -182,7 +182,7 @@ class Shard:
             "INSERT INTO entries (id, document, text, tags, place) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
         )
-        analyzed = self._analyzer.analyze(entry.text, entry.title)
+        analyzed = self._analyzer.analyze(entry.text, entry.title, entry.language)
         terms = " ".join(analyzed.terms)
         connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (inserted.lastrowid, terms))
         connection.execute("INSERT OR IGNORE INTO languages VALUES (?)", (analyzed.language,))

@@ -235,7 +235,7 @@ class VertexIndex:
 
     def _weights(self, entry: Entry) -> dict[str, float]:
         """Return the heaviest terms of an entry with what each adds to its BM25 score, except for the term's rarity."""
-        terms = self._analyzer.analyze(entry.text, entry.title).terms
+        terms = self._analyzer.analyze(entry.text, entry.title, entry.language).terms
         norm = _K1 * (1 - _B + _B * len(terms) / _MEAN_TERMS)
         weights = {term: times * (_K1 + 1) / (times + norm) for term, times in Counter(terms).items()}
         return dict(sorted(weights.items(), key=lambda item: -item[1])[:_MOST_TERMS])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -57,6 +58,8 @@ _PROSE_LETTERS = 0.7
 """The share of letters, marks and digits aside, below which a text is a table or code and its language a guess."""
 
 _DETECTED_CHARACTERS = 1_000
+_TELLING = 4
+"""Chunks that tell the language of those around them."""
 
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f"
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\uaa60-\uaa7f"
@@ -157,9 +160,28 @@ class Analyzer:
         self._default = "english" if self._detects else language
         stemmer(self._default)  # raises for a language that does not exist
 
-    def analyze(self, text: str, title: str = "") -> Analyzed:
-        """Return the terms of a text and of its title, which may be the name of a file."""
-        language = self._language(text)
+    def languages(self, texts: Sequence[str]) -> list[str]:
+        """Return the languages of consecutive chunks of one document.
+
+        A few of them tell it for all. Only if these differ, and for source code, does each chunk tell its own.
+        """
+        if not self._detects:
+            return [self._default] * len(texts)
+        prose = [text for text in texts if not _is_code(text)]
+        told = [self._told(text) for text in prose[:: max(1, len(prose) // _TELLING)]]
+        counts = Counter(filter(None, told))
+        usual = counts.most_common(1)[0][0] if counts else self._default
+        if len(counts) > 1:
+            return [self._told(text) or usual for text in texts]
+        return [CODE if _is_code(text) else usual for text in texts]
+
+    def analyze(self, text: str, title: str = "", language: str = "") -> Analyzed:
+        """Return the terms of a text and of its title, which may be the name of a file.
+
+        Args:
+            language: of the text; "" to detect it.
+        """
+        language = self._language(text) if not language or not self._detects else language
         terms = _terms_of(language, _normalized(text))
         if title:
             terms += _terms_of(language, _normalized(_bare(title)))
@@ -203,20 +225,22 @@ class Analyzer:
         return [run for run in dict.fromkeys(runs) if self._default != "english" or run not in _ENGLISH]
 
     def _language(self, text: str) -> str:
-        """Return the language of a text, or the default if the text is too short or looks like no prose."""
-        if not self._detects:
-            return self._default
+        """Return the language of a text, or the default if it cannot be told."""
+        return (self._told(text) if self._detects else "") or self._default
+
+    def _told(self, text: str) -> str:
+        """Return the language of a text, or "" if the text is too short or looks like no prose."""
         if len(text) < _TEXT_LETTERS:
-            return self._default
+            return ""
         if _is_code(text):
             return CODE
         if _is_english(text):
             return self._default
         start = "".join(text[:_DETECTED_CHARACTERS].split())
         if sum(map(str.isalpha, start)) < _PROSE_LETTERS * len(start):
-            return self._default
+            return ""
         language, probability = detect(text)
-        return language if language and probability >= _SURE else self._default
+        return language if probability >= _SURE else ""
 
     def _tried(self, text: str, languages: Collection[str] | None) -> list[str]:
         """Return the languages whose forms a query's words take."""

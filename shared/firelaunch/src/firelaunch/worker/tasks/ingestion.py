@@ -17,6 +17,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
 
 from ...documents.catalog import STOPPED, Crawl, Documents, DocumentSource, Ingest, is_complete, level_of, metadata_of
+from ...documents.views import is_current_text
 from ...errors import (
     BudgetExceeded,
     DocumentUnreadable,
@@ -37,7 +38,7 @@ from ...rag.index.base import GENERATION
 from ...rag.parse import Block, Omission, ParseLimits, extracts, parse
 from ...rag.pipeline import Engine, build
 from ...rag.stored_text import read_blocks, write_blocks
-from ...rag.versions import Version
+from ...rag.versions import READER, Version
 from ...rag.web.crawl import CrawlLimits, WebPage, crawl
 from ...records.collection import Collection
 from ...scope import is_record_text
@@ -229,7 +230,7 @@ class _Work:
     def _parse(self, record: Document) -> Document:
         """Parse the file and store its text, unless an earlier attempt did."""
         digest = record.data["hash"]
-        if record.data.get("text") == digest:
+        if record.data.get("text") == digest and is_current_text(record.data):
             return record
         files = self.documents.files(self.run.scope)
         fence = self.documents.fence(self._write(status="parsing", progress=0.0))
@@ -240,7 +241,7 @@ class _Work:
             files.put(f"{record.path}/{digest}.text", text, fence)
             omissions = self._with_attachments(file, omissions)
         warnings = [{"code": omission.code, "message": omission.message} for omission in omissions]
-        facts = {"text": digest, "characters": characters, "warnings": warnings}
+        facts = {"text": digest, "reader": READER, "characters": characters, "warnings": warnings}
         return self._write(**facts, progress=_PARSING, status="embedding")
 
     def _read_text(
@@ -488,7 +489,8 @@ def _unchanged(record: Document, digest: str) -> dict[str, Any]:
     shown = record.data.get("shown") or {}
     if shown.get("hash") != digest:
         return {}
-    return {GENERATION: shown[GENERATION], "indexed": dict(shown["indexed"] or {}), "shown": None}
+    indexed = dict(shown["indexed"] or {}) if is_current_text(record.data) else {}
+    return {GENERATION: shown[GENERATION], "indexed": indexed, "shown": None}
 
 
 def _file_name(record: Document) -> str:
