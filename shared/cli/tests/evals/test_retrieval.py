@@ -312,6 +312,11 @@ def test_a_collection_is_measured_with_an_apps_own_language_chunks_and_reranker(
     assert not (shop / ".firelaunch").exists()
 
 
+def test_an_embedder_beside_an_app_is_refused(shop: Path, tmp_path: Path) -> None:
+    done = run(two_documents(tmp_path / "c"), "--app", shop, "--embedder", "none")
+    assert (done.exit_code, "[index] names the embedding model" in done.output) == (2, True), done.output
+
+
 def test_a_reranker_that_fails_is_told_and_leaves_the_searchs_order(shop: Path, tmp_path: Path) -> None:
     with ModelServer(Reply(["I cannot."])) as models:
         keys = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": models.base_url}

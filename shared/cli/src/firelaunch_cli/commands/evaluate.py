@@ -144,6 +144,8 @@ def _report(
             return agreement(folder.resolve().name, labelled_answers(folder / ANSWERS), judging, _progress())
     if judge is not None:
         raise CollectionError(f"--judge: {folder} is a collection, which has no answers. Name an app.")
+    if app is not None and embedder != "auto":
+        raise CollectionError("--embedder: with --app, the app's [index] names the embedding model.")
     if app is not None:
         return _app_search_report(folder, app_folder(app), scratch)
     return _search_report(folder, scratch, embedder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,8 +12,13 @@ __all__ = ["as_html", "as_junit", "as_text"]
 Report = Mapping[str, Any]
 
 _COLOURS = {"lexical": "#8a94a6", "vector": "#5b8def", "hybrid": "#2f9e6e", "answers": "#2f9e6e"}
-_LISTS = ("unchecked", "unfaithful", "disagreed", "unjudged")
-"""The parts of a report that are lists of lines, each shown under its name."""
+_LISTS = {
+    "unchecked": "Not checked",
+    "unfaithful": "Not faithful",
+    "disagreed": "Judged otherwise than labelled",
+    "unjudged": "Not judged",
+}
+"""The parts of a report that are lists of lines and no failures, and their headings on a page."""
 _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 
 
@@ -28,7 +33,8 @@ def as_text(report: Report, old: Report | None = None) -> str:
     for mode, intervals in report.get("intervals", {}).items():
         lines += [f"{mode}: {name} is {low:.4f} to {high:.4f} (95%)" for name, (low, high) in intervals.items()]
     if report.get("embedder", "") is None:
-        lines += ["", "There is no embedding model, so only words were searched (--embedder)."]
+        way = "" if "app" in report else " (--embedder)"
+        lines += ["", f"There is no embedding model, so only words were searched{way}."]
     if failed := report.get("reranker_failed"):
         lines += ["", f"The reranker failed {failed:,} times; there the order is that of the search."]
     lines += [f"failed: {line}" for line in report.get("failed", [])]
@@ -113,7 +119,6 @@ def as_html(report: Report, old: Report | None = None) -> str:
         rows.append(f"<tr><th>{html.escape(mode)}</th>{cells}</tr>")
     worse = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("compared", {}).get("regressions", []))
     failed = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("failed", []))
-    unchecked = "".join(f"<li>{html.escape(line)}</li>" for line in report.get("unchecked", []))
     return _PAGE.format(
         name=html.escape(report["collection"]),
         headline=html.escape(_headline(report)),
@@ -126,9 +131,14 @@ def as_html(report: Report, old: Report | None = None) -> str:
         quality=_chart(report["modes"], quality, 1.0, "{:.3f}"),
         latency=_chart(report["modes"], metrics[len(quality) :], _highest(report["modes"]), "{:.1f}"),
         worse=(f"<h2>Failed</h2><ul>{failed}</ul>" if failed else "")
-        + (f'<h2>Not checked</h2><ul class="unchecked">{unchecked}</ul>' if unchecked else "")
+        + "".join(_list(heading, report[name]) for name, heading in _LISTS.items() if report.get(name))
         + (f"<h2>Worse than before</h2><ul>{worse}</ul>" if worse else ""),
     )
+
+
+def _list(heading: str, lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f'<h2>{heading}</h2><ul class="noted">{items}</ul>'
 
 
 def _highest(modes: Mapping[str, Mapping[str, float]]) -> float:
@@ -165,7 +175,7 @@ th, td {{ padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #e3e
 th:first-child {{ text-align: left }} svg {{ max-width: 100%; height: auto }}
 svg text {{ font: 10px ui-monospace, monospace; text-anchor: middle; fill: #4a5568 }} svg .metric {{ font-size: 12px }}
 i {{ display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem }} li {{ color: #c53030 }}
-.unchecked li {{ color: inherit }}
+.noted li {{ color: inherit }}
 </style>
 <h1>{name}</h1><p>{headline}</p>
 <table><tr><th>mode</th>{heads}</tr>
