@@ -99,6 +99,10 @@ def test_functions_are_put_in_place_of_their_calls_with_what_they_bind() -> None
     unused = "function any(x) { return true; }"
     assert conditions("any(resource.data.missing)", "true", more=unused)
     assert not conditions("any(resource.data.missing)", "any(1) && resource.data.missing == 1", more=unused)
+    # Two elements that fail, in an argument, fail the function whatever it does with them.
+    either = "function either(x, y) { return x || y; }"
+    assert conditions("either(note in [resource.data.a], true)", "true", more=either)
+    assert not conditions("either(note in [resource.data.a, resource.data.b], true)", "true", more=either)
 
 
 def test_statements_beside_it_decide_too_if_they_stay_as_they_are() -> None:

@@ -13,16 +13,17 @@ from typing import Any, Protocol
 import click
 
 from .case_file import add_cases
-from .cases import CaseError, load_suite
+from .cases import CaseError, Suite, load_suite
 from .changes import changed_since
 from .client import UnexpectedAnswer
 from .difference import difference
 from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
 from .findings import CoverageGap
-from .investigation import Investigation, investigate
+from .investigation import Investigation, investigate, investigate_by_command
 from .page import as_html
 from .parser import parse
-from .project import ProjectError, cases_beside, read_rules, rules_of
+from .project import ProjectError, cases_beside, emulator_port, project_folder, read_rules, rules_of
+from .project_tests import ProjectTests, TestsUnusable
 from .report import AllowListError, as_json, as_text, doubts, figures, load_allow_list, trustworthy
 from .runner import Emulating, NotFirestore, RunOptions, SuiteFailed
 from .syntax import Ruleset
@@ -82,12 +83,16 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
         UnexpectedAnswer,
         ProjectError,
         NoEmulator,
+        TestsUnusable,
         *failures,
     )
 
     @click.command(name)
     @click.argument("rules", type=_FILE, required=False)
     @click.argument("cases", type=_FILE, required=False)
+    @click.option(
+        "--command", "tests", metavar="COMMAND", help="Have these tests judge, as 'npm test', in place of CASES."
+    )
     @click.option("--json", "json_out", type=_OUT, help="Write the report as JSON.")
     @click.option("--html", "html_out", type=_OUT, help="Write it as a page.")
     @click.option("--min-score", default=100.0, show_default=True, help="Percent of mutants to be killed; else exit 1.")
@@ -107,6 +112,7 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
     def command(
         rules: Path | None,
         cases: Path | None,
+        tests: str | None,
         json_out: Path | None,
         html_out: Path | None,
         min_score: float,
@@ -123,36 +129,41 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
         """Run CASES against RULES on the Firestore emulator, then against every small change (mutant) of the rules.
 
         A change that no case notices survives, and shows what the cases do not test. RULES is by default the file that
-        firebase.json names, and CASES the file beside it that ends in .cases.yaml.
+        firebase.json names, and CASES the file beside it that ends in .cases.yaml. With --command, a project's own
+        tests take the place of the cases: a change survives if they pass.
 
         Exits with 1 below --min-score or if the score is not complete (nothing to change, mutants that were not run, or
-        a change to an expression that does not compile), and with 2 if the input is wrong or a case fails on the
-        unchanged rules.
+        a change to an expression that does not compile), and with 2 if the input is wrong, or a case or the tests fail
+        on the unchanged rules.
         """
         try:
             rules = rules or rules_of(Path.cwd())
-            cases = cases or cases_beside(rules)
-            suite = load_suite(cases)
             allow_list = load_allow_list(allow) if allow else {}
             source = read_rules(rules)
             ruleset = _parsed(rules, source)
             chosen = changed_since(since, rules, source, ruleset) if since else None
+            suite, cases = (None, None) if tests else _suite(rules, cases)
             with start(emulator) as running, _verdicts(no_cache) as verdicts:
                 options = RunOptions(jobs, time_limit, chosen, verdicts, prove)
-                found = _tested(
-                    rules,
-                    running,
-                    lambda: investigate(
-                        running, source, suite, unsigned_id_token, options, allow_list, suggest or write, _progress()
-                    ),
-                )
+
+                def investigation() -> Investigation:
+                    if suite is None:
+                        own = _own_tests(str(tests))
+                        return investigate_by_command(running, source, own, options, allow_list, _progress())
+                    suggests = suggest or write
+                    return investigate(
+                        running, source, suite, unsigned_id_token, options, allow_list, suggests, _progress()
+                    )
+
+                found = _tested(rules, running, investigation)
             report = as_json(found.result, allow_list, found.findings)
-            if write:
+            if write and cases:
                 _add(cases, found.findings)
         except wrong as error:
             raise WrongRules(str(error)) from None
         except KeyboardInterrupt:
-            click.echo("\nStopped. What was judged is kept: run the same command again to go on.", err=True)
+            kept = "" if tests else " What was judged is kept: run the same command again to go on."
+            click.echo(f"\nStopped.{kept}", err=True)
             sys.exit(_INTERRUPTED)
         _put(json_out, json.dumps(report, indent=2) + "\n")
         _put(html_out, as_html(report, source, rules.name, figures(report), doubts(report)))
@@ -161,6 +172,16 @@ def tester(name: str, start: _Starts, failures: tuple[type[Exception], ...]) -> 
             sys.exit(1)
 
     return command
+
+
+def _suite(rules: Path, cases: Path | None) -> tuple[Suite, Path]:
+    path = cases or cases_beside(rules)
+    return load_suite(path), path
+
+
+def _own_tests(command: str) -> ProjectTests:
+    here = Path.cwd()
+    return ProjectTests(command, project_folder(here) or here, emulator_port(here))
 
 
 def _put(path: Path | None, text: str) -> None:

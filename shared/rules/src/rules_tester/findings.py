@@ -62,6 +62,8 @@ class _Causes:
         self._source = result.source
         self._never = result.never_evaluated
         self._slices = slices
+        self._who = "test" if result.command else "case"
+        self._by_cases = not result.command
         self._matches = [item for item in ruleset.statements() if isinstance(item, Match)]
 
     def of(self, outcome: MutantOutcome) -> tuple[str, int]:
@@ -70,50 +72,57 @@ class _Causes:
         unit = self._slices.unit_at(mutant)
         if unit is None:
             return self._of_match(outcome)
-        if isinstance(unit, Allow):
-            path = self._slices.shown_path(unit)
-            if not self._slices.asked_at(unit):
-                return f"no case ever asks for anything at {path}", unit.start
+        missing = self._never_asked(unit, mutant) if self._by_cases else None
+        if missing:
+            return missing, unit.start
+        if isinstance(unit, Allow) and mutant.expression is None:
             methods = self._slices.methods_changed(unit, mutant)
-            if not self._slices.asking(unit, methods):
-                # One of them is enough to begin with, and puts what another statement says of it beside it.
-                does = next(_DOES[method] for method in _DOES if method in methods)
-                return f"no case ever does {does} at {path}", unit.start
-            if mutant.expression is None:
-                listed = ", ".join(method for method in _DOES if method in methods)
-                return f"no case notices who may {listed} at {path}", unit.start
-        elif not self._slices.reached_by[unit.start]:
-            return f"no case reaches the function {unit.name}()", unit.start
+            listed = ", ".join(method for method in _DOES if method in methods)
+            return f"no {self._who} notices who may {listed} at {self._slices.shown_path(unit)}", unit.start
         return self._of_expression(outcome, unit)
+
+    def _never_asked(self, unit: Allow | Function, mutant: Mutant) -> str | None:
+        """Return what no case ever asks for, if that is why a mutant survived."""
+        if isinstance(unit, Function):
+            reached = self._slices.reached_by[unit.start]
+            return None if reached else f"no case reaches the function {unit.name}()"
+        path = self._slices.shown_path(unit)
+        if not self._slices.asked_at(unit):
+            return f"no case ever asks for anything at {path}"
+        methods = self._slices.methods_changed(unit, mutant)
+        if not self._slices.asking(unit, methods):
+            # One of them is enough to begin with, and puts what another statement says of it beside it.
+            return f"no case ever does {next(_DOES[method] for method in _DOES if method in methods)} at {path}"
+        return None
 
     def _of_expression(self, outcome: MutantOutcome, unit: Allow | Function) -> tuple[str, int]:
         mutant = outcome.mutant
         whole = mutant.expression
         if whole is None:
-            return f"no case notices a change of {self._text((unit.start, unit.end))}", unit.start
+            return f"no {self._who} notices a change of {self._text((unit.start, unit.end))}", unit.start
         if not outcome.tried:
             for start, end in self._never:
                 if start <= whole.start and whole.end <= end:
-                    return f"no case gets as far as {self._text((start, end))}", start
+                    return f"no {self._who} gets as far as {self._text((start, end))}", start
         place = _condition_at(_whole_at(unit, mutant) or whole, mutant)
-        return f"no case notices when {self._text(place)} is wrong", place[0]
+        return f"no {self._who} notices when {self._text(place)} is wrong", place[0]
 
     def _of_match(self, outcome: MutantOutcome) -> tuple[str, int]:
         mutant = outcome.mutant
         inner = [match for match in self._matches if match.start <= mutant.start and mutant.end <= match.end]
         if not inner:
-            return "no case notices a change of the whole file", 0
+            return f"no {self._who} notices a change of the whole file", 0
         match = inner[-1]
         path = "/" + "/".join(part for outer in inner for part in outer.path)
         path = path.removeprefix("/databases/{database}/documents") or "/"
         kind = mutant.operator
         if kind == "wildcard to recursive":
-            return f"no case asks for a document below {path}", match.start
+            return f"no {self._who} asks for a document below {path}", match.start
         if kind == "literal to wildcard":
-            return f"no case asks at another path like {path}", match.start
+            return f"no {self._who} asks at another path like {path}", match.start
         if kind == "recursive wildcard to one level":
-            return f"no case is allowed more than one level down at {path}", match.start
-        return f"no case is allowed anything at {path}", match.start
+            return f"no {self._who} is allowed more than one level down at {path}", match.start
+        return f"no {self._who} is allowed anything at {path}", match.start
 
     def _text(self, place: Span) -> str:
         text = " ".join(self._source[place[0] : place[1]].split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-__all__ = ["ProjectError", "cases_beside", "read_rules", "rules_of"]
+__all__ = ["ProjectError", "cases_beside", "emulator_port", "project_folder", "read_rules", "rules_of"]
 
 _FIREBASE = "firebase.json"
 
@@ -20,11 +20,28 @@ def rules_of(folder: Path) -> Path:
     Raises:
         ProjectError: there is none, or it names no rules, or those of several databases.
     """
-    for place in (folder, *folder.parents):
-        config = place / _FIREBASE
-        if config.is_file():
-            return place / _named(config)
-    raise ProjectError(f"There is no {_FIREBASE} in {folder} or above it; name the file of rules.")
+    place = project_folder(folder)
+    if place is None:
+        raise ProjectError(f"There is no {_FIREBASE} in {folder} or above it; name the file of rules.")
+    return place / _named(place / _FIREBASE)
+
+
+def project_folder(folder: Path) -> Path | None:
+    """Return the nearest folder with a firebase.json: ``folder``, or one above it."""
+    return next((place for place in (folder, *folder.parents) if (place / _FIREBASE).is_file()), None)
+
+
+def emulator_port(folder: Path) -> int:
+    """Return the port at which the project expects the Firestore emulator, or 0 if firebase.json names none."""
+    place = project_folder(folder)
+    try:
+        return (
+            int(json.loads((place / _FIREBASE).read_text("utf-8-sig"))["emulators"]["firestore"]["port"])
+            if place
+            else 0
+        )
+    except (ValueError, KeyError, TypeError, OSError):
+        return 0
 
 
 def _named(config: Path) -> str:

@@ -78,6 +78,7 @@ def as_json(result: RunResult, allow_list: Mapping[str, str], found: Sequence[Co
         "equivalent": equivalent,
         "invalid": invalid,
         "cases": result.cases,
+        "command": result.command,
     }
 
 
@@ -179,7 +180,8 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
         for item in report["not_run"]
     ]
     if report["untried"]:
-        found.append(f"{report['untried']} of the survivors were not tried: no case reaches what they change.")
+        by = "test" if report["command"] else "case"
+        found.append(f"{report['untried']} of the survivors were not tried: no {by} reaches what they change.")
     if report["proved_equivalent"]:
         found.append(
             f"{report['proved_equivalent']} changes do not count: it was proved that no request tells a difference."
@@ -188,7 +190,8 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
         found.append("Some of the survivors may make no difference: with the extra 'proof' they are told by proof.")
     if report["late"]:
         found.append(
-            f"{report['late']} mutants were not run: the time was up. The score leaves them out. Run again to go on."
+            f"{report['late']} mutants were not run: the time was up. The score leaves them out."
+            + ("" if report["command"] else " Run again to go on.")
         )
     if report["left_out"]:
         found.append(f"{report['left_out']} mutants were not run: what they change is as it was in the commit given.")
@@ -204,7 +207,5 @@ def doubts(report: Mapping[str, Any]) -> list[str]:
 
 def figures(report: Mapping[str, Any]) -> str:
     """Return the score in words."""
-    return (
-        f"{report['killed']} of {report['mutants']} mutants killed by {report['cases']} cases: {report['score']} %"
-        f"{_invalid(report)}"
-    )
+    by = f"'{report['command']}'" if report["command"] else f"{report['cases']} cases"
+    return f"{report['killed']} of {report['mutants']} mutants killed by {by}: {report['score']} %{_invalid(report)}"

@@ -34,6 +34,7 @@ __all__ = [
     "RunOptions",
     "RunResult",
     "SuiteFailed",
+    "outermost",
     "run",
 ]
 
@@ -111,6 +112,7 @@ class RunResult:
         never_evaluated: the outermost expressions that no case reached. Changes to them survive without being tried.
         not_run: the services of the file that the emulator does not serve, so that nothing of them was tested.
         proves: whether equivalent mutants were looked for.
+        command: the project's own tests, if they judged the mutants in place of cases.
     """
 
     source: str
@@ -119,6 +121,7 @@ class RunResult:
     never_evaluated: list[Span] = field(default_factory=list)
     not_run: list[ServiceBlock] = field(default_factory=list)
     proves: bool = False
+    command: str = ""
 
     def of(self, state: str) -> list[MutantOutcome]:
         """Return the outcomes with this state."""
@@ -249,7 +252,7 @@ def run(
                 step("mutants", done, len(all_mutants))
     result = RunResult(source, len(suite.cases), [judge.outcomes[number] for number in range(len(all_mutants))])
     result.not_run = [service for service in whole.services if service.name != SERVICE]
-    result.never_evaluated = _outermost(coverage.places - coverage.evaluated)
+    result.never_evaluated = outermost(coverage.places - coverage.evaluated)
     return result
 
 
@@ -495,7 +498,7 @@ def _holds(worker: EmulatorProject, case: Case) -> bool:
         return worker.holds(case)
 
 
-def _outermost(places: set[Span]) -> list[Span]:
+def outermost(places: set[Span]) -> list[Span]:
     """Return the outermost of nested places, in order."""
     outermost: list[Span] = []
     last = 0

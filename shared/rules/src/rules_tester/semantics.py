@@ -226,6 +226,7 @@ class Meaning:
         self._replaced = replaced or {}
         self._left = _MOST_NODES
         self._reached: list[Any] = []
+        self._deferred = 0
 
     def of(self, expression: Expression) -> Term:
         """Return what an expression evaluates to.
@@ -294,7 +295,15 @@ class Meaning:
         return None
 
     def _of_list(self, node: Expression, level: int, names: Names) -> Term:
-        return self._made("list", [self._of(child, level, names) for child in node.children])
+        return self._made("list", self._elements(node, level, names))
+
+    def _elements(self, node: Expression, level: int, names: Names) -> list[Term]:
+        """Translate the elements of a list, or what is inserted into a path."""
+        elements = [self._of(child, level, names) for child in node.children]
+        if self._deferred and sum(not z3.is_false(element.fails) for element in elements) > 1:
+            # In an argument or a binding, two elements that fail are an error that no || mends in the emulator.
+            raise Untranslatable
+        return elements
 
     def _of_map(self, node: Expression, level: int, names: Names) -> Term:
         return self._made("map", [self._of(child, level, names) for child in node.children])
@@ -349,7 +358,7 @@ class Meaning:
         left = self._of(node.children[0], level, names)
         listed = node.children[1].bare
         if node.text == "in" and listed.kind == "list" and not left.symbolic:
-            elements = [self._of(child, level, names) for child in listed.children]
+            elements = self._elements(listed, level, names)
             if not _symbolic(*elements):
                 fails = z3.Or(left.fails, *(element.fails for element in elements))
                 return _boolean(z3.Or(*(_equal(left.value, element.value, _AMONG) for element in elements)), fails)
@@ -449,7 +458,7 @@ class Meaning:
     def _of_path(self, node: Expression, level: int, names: Names) -> Term:
         if any(segment.name for segment in node.segments):
             raise Untranslatable
-        operands = [self._of(child, level, names) for child in node.children]
+        operands = self._elements(node, level, names)
         label = "path " + "/".join("$" if segment.value else segment.text for segment in node.segments)
         identity = self._applied(label, operands, z3.IntSort())
         return Term(Value.other(KINDS.index("path"), identity), self._failing(label, operands), _symbolic(*operands))
@@ -475,7 +484,13 @@ class Meaning:
         return self._of(function.value, level, inner)
 
     def _later(self, node: Expression, level: int, names: Names) -> Callable[[], Term]:
-        return lambda: self._of(node, level, names)
+        def evaluate() -> Term:
+            self._deferred += 1
+            term = self._of(node, level, names)
+            self._deferred -= 1
+            return term
+
+        return evaluate
 
 
 def segment(place: int, *, many: bool = False) -> Any:
