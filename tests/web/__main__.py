@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from browser import BROWSER, NO_BROWSER
@@ -17,13 +17,20 @@ from firelaunch_cli.deploy.web_build import BuildFailed
 from javascript import NoJavaScript, install
 from support import ROOT, copy_example, free_port, served
 
-from .accounts import signing_in
+from .accounts import signing_in, signing_in_at
+from .auth_emulator import FIREBASE, auth_emulator
 from .hosting import hosted
 from .parts import APP, PlayedModel, served_app
 from .site import build_site, example_site
 
 _HERE = Path(__file__).parent
 REPORT = ROOT / "build" / "web.json"
+_LIGHTHOUSE = "lighthouse"
+_EMULATOR = "emulator"
+_FIGURES = (
+    *("kb_before_typing", "axe_violations", "lighthouse_accessibility", "lighthouse_best_practices"),
+    *("scenarios", "failed"),
+)
 
 _PLANS = [
     {"name": "free", "requests_per_minute": 200, "daily_micro_usd": 500_000, "features": [], "for_sale": False},
@@ -36,8 +43,8 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
     """Run the scenarios.
 
     Args:
-        short: leave out the long ones.
-        only: run those alone whose names hold one of these words, with "|" between them.
+        short: leave out the long ones, and Lighthouse.
+        only: run those alone whose names hold one of these words, with "|" between them; "lighthouse" is Lighthouse.
         report: where the figures are kept, and in a folder beside it the pictures.
 
     Returns:
@@ -55,7 +62,7 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
         tempfile.TemporaryDirectory() as scratch,
         PlayedModel() as model,
         StripeServer(pages=True) as stripe,
-        _example(Path(scratch) / "mealcoach", not only or "collection" in only) as meals,
+        _example(Path(scratch) / "mealcoach", _wanted("collection", only)) as meals,
     ):
         line = f"http://127.0.0.1:{free_port()}"
         config = {
@@ -63,6 +70,7 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
             "mode": "embedded",
             "api": "",
             "plans": _PLANS,
+            "suggestions": ["short and sweet", "markdown please"],
             "top_ups": ["ten"],
             "sign_in": ["email_link"],
         }
@@ -87,9 +95,37 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
                 "SHORT": "1" if short else "",
                 "ONLY": only,
             }
-            with signing_in(Path(scratch) / "signing-in", dist) as accounts:
+            emulated = FIREBASE is not None and not short and _wanted(_EMULATOR, only)
+            with (
+                signing_in(Path(scratch) / "signing-in", dist) as accounts,
+                _at_emulator(Path(scratch), dist) if emulated else nullcontext() as at_emulator,
+            ):
                 told |= {"ACCOUNTS": accounts.host.url, "INVITE": accounts.invite}
-                return subprocess.run(["node", driver], env={**os.environ, **told}, check=False).returncode
+                told |= at_emulator or {}
+                code = _node(driver, told)
+            return code if short or not _wanted(_LIGHTHOUSE, only) else _node(_lighthouse(), told) or code
+
+
+def _wanted(part: str, only: str) -> bool:
+    return not only or part in only
+
+
+@contextmanager
+def _at_emulator(scratch: Path, dist: Path) -> Iterator[dict[str, str]]:
+    with (
+        auth_emulator("demo-web", scratch / "emulator") as host,
+        signing_in_at(host, scratch / "at-emulator", dist) as accounts,
+    ):
+        yield {"EMULATED": accounts.host.url, "EMULATED_INVITE": accounts.invite, "EMULATOR": f"http://{host}"}
+
+
+def _node(script: Path, told: dict[str, str]) -> int:
+    return subprocess.run(["node", script], env={**os.environ, **told}, check=False).returncode
+
+
+def _lighthouse() -> Path:
+    folder = install(_HERE / "lighthouse", "driver.mjs", ROOT / "build" / "web-lighthouse")
+    return folder / "driver.mjs"
 
 
 @contextmanager
@@ -113,10 +149,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     report = json.loads(REPORT.read_text())
-    sys.stdout.write(
-        json.dumps({name: report[name] for name in ("kb_before_typing", "axe_violations", "scenarios", "failed")})
-        + "\n"
-    )
+    sys.stdout.write(json.dumps({name: report[name] for name in _FIGURES if name in report}) + "\n")
     return code
 
 

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { connect, createServer } from "node:net";
 import { chromium } from "playwright-core";
 
-const { BROWSER, URL: HOME, MEALS, LOSSY, LINE, ACCOUNTS, INVITE, API, FIREBASE, REPORT, SHOTS, SHORT, ONLY } = process.env;
+const { BROWSER, URL: HOME, MEALS, LOSSY, LINE, ACCOUNTS, INVITE, EMULATED, EMULATED_INVITE, EMULATOR, API, FIREBASE, REPORT, SHOTS, SHORT, ONLY } = process.env;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
@@ -132,7 +132,7 @@ scenario("sign in, ask, and watch the words arrive", async () => {
   await inspect(page, "sign-in");
   await signIn(page);
   await inspect(page, "new-chat");
-  await say(page, "short");
+  await page.getByRole("button", { name: "short and sweet" }).click(); // a question that the settings suggest
   await page.getByText("word3").waitFor();
   assert(!(await page.getByText("word24").count()), "the whole answer came at once");
   await page.getByText("word24").waitFor();
@@ -195,10 +195,13 @@ scenario("Markdown, code, and nothing that injects", async () => {
   await ask(page, "markdown");
   await page.getByRole("cell", { name: "Volga" }).waitFor();
   await page.getByRole("button", { name: "Copy" }).first().waitFor();
+  await page.locator("code .hljs-keyword", { hasText: "def" }).waitFor();
   await inspect(page, "markdown");
   await ask(page, "hostile");
   const bank = page.getByRole("link", { name: "bank" });
   await bank.waitFor();
+  await page.locator("code .hljs-name", { hasText: "script" }).first().waitFor();
+  assert(!(await page.locator("article script").count()), "code became a script");
   assert((await page.evaluate(() => window.hacked)) === undefined, "a script of the answer ran");
   assert(!asked.some((url) => url.includes("spy.test")), "an image of another host was loaded");
   const links = await page.getByRole("article").getByRole("link").evaluateAll((all) => all.map((each) => each.href));
@@ -440,12 +443,17 @@ scenario("another user sees nothing of the first; deleting the account deletes w
 });
 
 /** Ask for a link to an address, and open it as it stands in the e-mail. */
-async function signInByMail(page, email) {
+async function signInByMail(page, email, links = ACCOUNTS) {
   await page.getByLabel("E-mail address").fill(email);
   await page.getByRole("button", { name: "Send me a link" }).click();
   await page.getByText(`We sent a link to ${email}`).waitFor();
-  const sent = await (await fetch(`${ACCOUNTS}/emulator/v1/projects/demo-web/oobCodes`)).json();
-  await page.goto(sent.oobCodes.find((each) => each.email === email).oobLink);
+  await page.goto(await linkOf(email, links));
+}
+
+/** The latest link that was sent to an address. */
+async function linkOf(email, links) {
+  const sent = await (await fetch(`${links}/emulator/v1/projects/demo-web/oobCodes`)).json();
+  return sent.oobCodes.findLast((each) => each.email === email).oobLink;
 }
 
 scenario("with Firebase: sign in by e-mail, join by an invitation that is typed, and by one of a link", async () => {
@@ -510,6 +518,41 @@ scenario("with Firebase: a guest signs in to an account that is there already, w
   assert(!guest.complaints.length, guest.complaints.join("; "));
   return page;
 });
+
+const atEmulator = async () => {
+  const page = await newPage();
+  await page.goto(EMULATED);
+  await signInByMail(page, "ada@example.com", EMULATOR);
+  await page.getByLabel("Invitation code").fill(EMULATED_INVITE);
+  await page.getByRole("button", { name: "Join" }).click();
+  await ask(page, "Hello");
+  let refused = 1;
+  const renewed = page.waitForRequest(/securetoken\.googleapis\.com\/v1\/token/);
+  await page.route(/\/v1\/chat$/, (route) => (refused-- > 0 ? route.fulfill({ status: 401, headers: { "Access-Control-Allow-Origin": EMULATED }, json: {} }) : route.continue()));
+  await ask(page, "Again");
+  await renewed;
+  const guest = await newPage();
+  await guest.goto(EMULATED);
+  await guest.getByRole("button", { name: "Try it as a guest" }).click();
+  await ask(guest, "From a guest");
+  await guest.goto(`${EMULATED}/#/account`);
+  await signInByMail(guest, "ada@example.com", EMULATOR);
+  await guest.getByText("This address has an account already").waitFor(); // and the link is used up
+  await guest.goto(await linkOf("ada@example.com", EMULATOR));
+  await guest.getByRole("navigation", { name: "Chats" }).getByText("From a guest").waitFor();
+  assert(!guest.complaints.length, guest.complaints.join("; "));
+  const admin = { method: "POST", headers: { Authorization: "Bearer owner", "Content-Type": "application/json" } };
+  const toolkit = `${EMULATOR}/identitytoolkit.googleapis.com/v1/projects/demo-web`;
+  const found = await fetch(`${toolkit}/accounts:lookup`, { ...admin, body: JSON.stringify({ email: ["ada@example.com"] }) });
+  const { localId } = (await found.json()).users[0];
+  await fetch(`${toolkit}/accounts:update`, { ...admin, body: JSON.stringify({ localId, disableUser: true }) });
+  refused = Infinity; // as the service does once it knows
+  await say(page, "Am I still there?");
+  await page.getByText("Your session has ended").waitFor();
+  await inspect(page, "session-revoked");
+  return page;
+};
+if (EMULATED) scenario("at the Auth emulator: sign in by its link, renew a token, merge a guest, end with the account", atEmulator, { long: true });
 
 scenario("an app's own collection has a list and a form, which the app serves itself", async () => {
   const page = await newPage();
@@ -687,10 +730,11 @@ for (const { name, play, long } of scenarios) {
     if (page) assert(!page.complaints.length, `the console has: ${page.complaints.join("; ")}`);
     console.log(`ok      ${name} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
   } catch (error) {
-    report.failed += 1;
-    report.failures.push({ name, error: String(error.stack ?? error).slice(0, 3000) });
-    console.log(`FAILED  ${name}: ${error.message}`);
     const open = browser.contexts().at(-1)?.pages().at(-1);
+    const said = open?.complaints?.join("; ") ?? "";
+    report.failed += 1;
+    report.failures.push({ name, error: String(error.stack ?? error).slice(0, 3000), console: said.slice(0, 3000) });
+    console.log(`FAILED  ${name}: ${error.message} ${said}`);
     await open?.screenshot({ path: `${SHOTS}/failed-${report.failed}.png` }).catch(() => undefined);
   }
   await Promise.all(browser.contexts().map((context) => context.close()));

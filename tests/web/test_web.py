@@ -10,12 +10,14 @@ from browser import BROWSER, NO_BROWSER
 from javascript import NoJavaScript
 
 from .__main__ import run
+from .site import build_site
+from .unit_tests import unit_tests
 
-WAYS = ("sign in, ask", "little is loaded", "tools:", "another user")
+WAYS = ("sign in, ask", "little is loaded", "tools:", "buy a plan", "another user")
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_users_sign_in_chat_allow_tools_and_delete_their_accounts_on_pages_that_axe_finds_nothing_wrong_with(
+def test_users_sign_in_chat_allow_tools_buy_a_plan_and_delete_their_accounts_on_pages_that_axe_finds_nothing_wrong_with(
     tmp_path: Path,
 ) -> None:
     report = tmp_path / "web.json"
@@ -27,3 +29,11 @@ def test_users_sign_in_chat_allow_tools_and_delete_their_accounts_on_pages_that_
     assert found["failures"] == []
     assert found["violations"] == []
     assert found["scenarios"] == len(WAYS), "each name stands for one scenario"
+
+
+def test_figures_and_times_are_told_as_the_reader_would_tell_them() -> None:
+    try:
+        site = build_site().parent
+    except NoJavaScript as error:
+        pytest.skip(f"no web client: {error}")
+    unit_tests(site)

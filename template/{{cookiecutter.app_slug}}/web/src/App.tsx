@@ -13,7 +13,7 @@ const SignIn = lazy(() => import("./session/SignIn"));
 
 /** The page: whoever is not signed in signs in, all others get the app. */
 export function App({ config }: { config: Config }) {
-  const { user, setUser, signInAs } = useCurrentUser(config);
+  const { user, setUser, signInAs, ended } = useCurrentUser(config);
   const leave = useCallback(() => {
     sessionStorage.clear();
     location.hash = "/";
@@ -27,12 +27,15 @@ export function App({ config }: { config: Config }) {
         {user === undefined ? (
           <Waiting />
         ) : user === null ? (
-          <SignIn config={config} signInAs={signInAs} />
+          <SignIn config={config} signInAs={signInAs} ended={ended} />
         ) : (
           <SignedIn config={config} user={user} leave={leave}>
-            <Member>
-              <Layout />
-            </Member>
+            {/* Not further up: SWR loses its cache where what is around it waits. */}
+            <Suspense fallback={<Waiting />}>
+              <Member>
+                <Layout />
+              </Member>
+            </Suspense>
           </SignedIn>
         )}
         </Suspense>

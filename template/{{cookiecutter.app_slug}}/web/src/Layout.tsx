@@ -1,12 +1,13 @@
-import { Menu as MenuIcon } from "lucide-react";
+import { Menu as MenuIcon, SquarePen } from "lucide-react";
 import { lazy, Suspense, useEffect, useState } from "react";
-import { useLocation } from "wouter";
+import { Link, useLocation } from "wouter";
 import { pages } from "./pages";
 import { ChatRoute } from "./chat/ChatRoute";
+import { cx } from "./lib/cx";
 import { useSession } from "./session/session";
 import { Sidebar } from "./Sidebar";
 import { texts } from "./texts";
-import { Button } from "./ui/Button";
+import { Button, buttonClass } from "./ui/Button";
 import { Boundary } from "./ui/Boundary";
 import { Notice } from "./ui/Notice";
 import { Spinner } from "./ui/Spinner";
@@ -44,6 +45,9 @@ export function Layout() {
         <Button variant="ghost" size="icon" aria-label={texts.menu} onClick={() => (setDrawn(true), setDrawer(true))} className="absolute top-1.5 left-2 z-10 md:hidden">
           <MenuIcon aria-hidden className="size-5" />
         </Button>
+        <Link href="/" aria-label={texts.chats.new} title={texts.chats.new} className={cx(buttonClass("ghost", "icon"), "absolute top-1.5 right-2 z-10 md:hidden")}>
+          <SquarePen aria-hidden className="size-5" />
+        </Link>
         {ended && (
           <Notice kind="warn" className="m-3 mt-14 md:mt-3" actions={<Button size="sm" onClick={signOut}>{texts.signIn.devSignIn}</Button>}>
             {texts.sessionEnded}

@@ -12,6 +12,8 @@ export interface Config {
   /** The address of the membership function. */
   membership: string | null;
   sign_in: string[];
+  /** Questions that are offered in an empty chat. */
+  suggestions: string[];
   /** The plans that are for sale or in use, cheapest first. */
   plans: Plan[];
   /** The names of what buys credit. */
@@ -37,7 +39,7 @@ export async function loadConfig(): Promise<Config> {
   const { app, ...rest } = (await answer.json()) as Config;
   return {
     ...{ mode: "cloud", api: "", firebase: null, auth_emulator: null, membership: null },
-    ...{ sign_in: [], plans: [], top_ups: [] },
+    ...{ sign_in: [], suggestions: [], plans: [], top_ups: [] },
     ...rest,
     app,
   };

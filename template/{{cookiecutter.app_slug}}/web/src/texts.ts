@@ -46,13 +46,13 @@ export const texts = {
     signUp: "Sign up",
     signUpTitle: "Keep what you have",
     signUpHint: "You are a guest. Sign up, and your chats and documents stay yours on every device.",
-    hasAccount: "That account exists already. Signing in to it moves your chats there.",
     merging: "Moving what you had as a guest to your account",
     mergeFailed: (reason: string) => `What you had as a guest could not be moved to your account. ${reason}`,
     failed: (reason: string) => `Signing in failed: ${reason}`,
     asGuest: "Guest",
     /** Firebase's codes. */
     errors: {
+      "account-exists": "This address has an account already. We sent another link: open it to sign in, and what you have here moves to the account.",
       "auth/invalid-action-code": "This link was used already, or is not the latest one. Ask for another.",
       "auth/expired-action-code": "This link is too old. Ask for another.",
       "auth/invalid-email": "This is not the address that the link was sent to.",

@@ -117,6 +117,9 @@ class AppSettings(_Section):
     )
     name: str = Field(min_length=1, max_length=100, description="What people read.")
     description: str = Field(default="", max_length=500, description="One sentence on what the app does.")
+    suggestions: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        default=(), max_length=6, description="Questions that the web client offers in an empty chat."
+    )
     plan: str = Field(default="free", description="The plan of users who have none of their own; a name under [plans].")
 
 

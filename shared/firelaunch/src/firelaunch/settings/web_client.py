@@ -37,6 +37,7 @@ def client_config(
     emulator = settings.environment.auth_emulator
     return {
         "app": {"id": settings.app.id, "name": settings.app.name, "description": settings.app.description},
+        "suggestions": list(settings.app.suggestions),
         "mode": mode,
         "api": api,
         "firebase": {**firebase, **({"tenantId": tenant} if tenant else {})} if firebase else None,

@@ -16,6 +16,9 @@ export interface Api {
   base: string;
 }
 
+/** Why Firebase gives no new token: the account is disabled or gone, or its sessions were revoked. It signs the user out then. */
+const NO_TOKEN = ["auth/user-disabled", "auth/user-not-found", "auth/user-token-expired", "auth/invalid-user-token"];
+
 /**
  * Make the client of a signed-in user.
  *
@@ -30,7 +33,12 @@ export function makeApi(config: Config, user: User, ended: () => void): Api {
       return fetch(request);
     };
     let answer = await attempt(false);
-    if (answer.status === 401) answer = await attempt(true);
+    if (answer.status === 401) {
+      answer = await attempt(true).catch((error: { code?: string }) => {
+        if (!NO_TOKEN.includes(error.code ?? "")) throw error;
+        return answer;
+      });
+    }
     if (answer.status === 401) ended();
     if (!answer.ok) throw await readError(answer);
     return answer;

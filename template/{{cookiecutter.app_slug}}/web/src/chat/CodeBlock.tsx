@@ -1,8 +1,12 @@
 import { Check, Copy } from "lucide-react";
+import { lazy, Suspense } from "react";
 import { texts } from "../texts";
 import { useCopy } from "../lib/useCopy";
 import { buttonClass } from "../ui/Button";
 import { cx } from "../lib/cx";
+
+/** Colours come when there is code to show; if they cannot be had, code is plain. */
+const Highlighted = lazy(() => import("./Highlighted").catch(() => ({ default: ({ code }: { code: string; language: string }) => code })));
 
 /** A block of code with its language, to be copied. */
 export function CodeBlock({ code, language }: { code: string; language: string }) {
@@ -18,7 +22,11 @@ export function CodeBlock({ code, language }: { code: string; language: string }
         </button>
       </figcaption>
       <pre role="group" aria-label={texts.chat.codeLabel(language)} tabIndex={0} className="overflow-x-auto p-3.5 font-mono text-[0.84rem] leading-relaxed">
-        <code>{code}</code>
+        <code>
+          <Suspense fallback={code}>
+            <Highlighted code={code} language={language} />
+          </Suspense>
+        </code>
       </pre>
     </figure>
   );

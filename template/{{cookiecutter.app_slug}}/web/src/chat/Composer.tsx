@@ -68,11 +68,11 @@ export function Composer({ chat, chatId, sent }: { chat: ConversationState; chat
         {IS_TOUCH && <FileButton camera label={texts.chat.photo} icon={<Camera aria-hidden className="size-4" />} add={files.add} disabled={files.uploads.length >= MOST_FILES} />}
         <span className="flex-1" />
         {chat.running ? (
-          <Button key="stop" variant="primary" size="icon-sm" aria-label={texts.chat.stop} title={texts.chat.stop} onClick={() => void chat.stop()} className="rounded-full">
+          <Button key="stop" variant="primary" size="icon-sm" aria-label={texts.chat.stop} title={texts.chat.stop} onClick={() => void chat.stop()} className="rounded-full!">
             <Square aria-hidden className="size-3 fill-current" />
           </Button>
         ) : (
-          <Button key="send" type="submit" variant="primary" size="icon-sm" aria-label={texts.chat.send} title={texts.chat.send} disabled={!ready} className="rounded-full">
+          <Button key="send" type="submit" variant="primary" size="icon-sm" aria-label={texts.chat.send} title={texts.chat.send} disabled={!ready} className="rounded-full!">
             <ArrowUp aria-hidden className="size-4.5" />
           </Button>
         )}
@@ -98,7 +98,7 @@ function FileButton(props: { label: string; icon: React.ReactNode; add: (files: 
         capture={props.camera ? "environment" : undefined}
         onChange={choose}
       />
-      <Button variant="ghost" size="icon-sm" aria-label={props.label} title={props.label} disabled={props.disabled} onClick={() => input.current?.click()} className="rounded-full text-muted">
+      <Button variant="ghost" size="icon-sm" aria-label={props.label} title={props.label} disabled={props.disabled} onClick={() => input.current?.click()} className="rounded-full! text-muted">
         {props.icon}
       </Button>
     </>

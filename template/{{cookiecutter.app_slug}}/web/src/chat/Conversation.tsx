@@ -9,10 +9,10 @@ import { Button } from "../ui/Button";
 import { Notice } from "../ui/Notice";
 import { Spinner } from "../ui/Spinner";
 import { Composer } from "./Composer";
-import { Problem } from "./Problem";
 import type { ChatMessage } from "./types";
 import { useConversation } from "./useConversation";
 
+const Problem = lazy(async () => ({ default: (await import("./Problem")).Problem }));
 const Message = lazy(async () => ({ default: (await import("./Message")).Message }));
 
 interface Props {
@@ -43,7 +43,7 @@ export function Conversation(props: Props) {
       </header>
       <div ref={list} className="min-h-0 flex-1 overflow-y-auto" tabIndex={-1}>
         <div className="mx-auto flex w-full max-w-3xl flex-col gap-6 px-4 pb-8 md:px-6">
-          {empty && <Greeting />}
+          {empty && <Greeting ask={(text) => void chat.send({ text })} />}
           <Earlier id={props.id} cursor={props.cursor} chat={chat} />
           <div role="log" aria-label={texts.chats.title} aria-busy={chat.running} className="flex flex-col gap-6">
             <Suspense>
@@ -60,13 +60,13 @@ export function Conversation(props: Props) {
           </div>
           {waiting && <Spinner label={texts.chat.waiting} />}
           {chat.lost && <Notice kind="warn">{texts.chat.reconnecting}</Notice>}
-          {!chat.running && <Problem chat={chat} />}
+          <Suspense>{chat.problem && !chat.running && <Problem chat={chat} problem={chat.problem} />}</Suspense>
           <div ref={end} />
         </div>
       </div>
       <div className="relative mx-auto w-full max-w-3xl px-3 pb-[max(0.75rem,env(safe-area-inset-bottom))] md:px-6">
         {!atEnd && (
-          <Button size="icon-sm" aria-label={texts.chat.toEnd} onClick={toEnd} className="absolute -top-11 left-1/2 -translate-x-1/2 rounded-full shadow-md">
+          <Button size="icon-sm" aria-label={texts.chat.toEnd} onClick={toEnd} className="absolute -top-11 left-1/2 -translate-x-1/2 rounded-full! shadow-md">
             <ArrowDown aria-hidden className="size-4" />
           </Button>
         )}
@@ -77,12 +77,19 @@ export function Conversation(props: Props) {
   );
 }
 
-function Greeting() {
+function Greeting({ ask }: { ask: (text: string) => void }) {
   const { config } = useSession();
   return (
     <div className="flex flex-col items-center gap-2 pt-[18vh] text-center">
       <h2 className="text-2xl font-semibold">{texts.chat.greeting}</h2>
       {config.app.description && <p className="max-w-md text-muted">{config.app.description}</p>}
+      <div className="mt-6 flex max-w-xl flex-wrap justify-center gap-2">
+        {config.suggestions.map((text) => (
+          <Button key={text} size="sm" onClick={() => ask(text)} className="h-auto shrink rounded-full! py-1.5 text-left font-normal">
+            {text}
+          </Button>
+        ))}
+      </div>
     </div>
   );
 }

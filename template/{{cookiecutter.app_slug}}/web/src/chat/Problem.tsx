@@ -11,9 +11,7 @@ import type { ConversationState } from "./useConversation";
 const SPENT = ["budget_exceeded", "app_budget_exceeded", "credit_exceeded"];
 
 /** Why the latest message was not answered, and what the user can do. */
-export function Problem({ chat }: { chat: ConversationState }) {
-  const { problem } = chat;
-  if (!problem) return null;
+export function Problem({ chat, problem }: { chat: ConversationState; problem: ApiError }) {
   const again = () => void chat.again();
   if (SPENT.includes(problem.code)) return <Spent problem={problem} again={again} />;
   if (problem.retryAt) return <Later problem={problem} again={again} />;

@@ -18,7 +18,7 @@ export const count = (value: number) => new Intl.NumberFormat().format(value);
 export function bytes(size: number): string {
   const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
   const step = size < 1000 ? 0 : Math.min(Math.floor(Math.log10(size) / 3), 3);
-  const format = { style: "unit", unit: units[step], unitDisplay: "short", maximumFractionDigits: step && 1 } as const;
+  const format = { style: "unit", unit: units[step], unitDisplay: step ? "short" : "long", maximumFractionDigits: step && 1 } as const;
   return new Intl.NumberFormat(undefined, format).format(size / 1000 ** step);
 }
 

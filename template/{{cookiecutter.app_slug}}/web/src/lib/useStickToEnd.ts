@@ -15,10 +15,13 @@ export function useStickToEnd(content: unknown) {
   useEffect(() => {
     const box = list.current;
     if (!box) return;
+    let top = box.scrollTop;
     const look = () => {
       const near = box.scrollHeight - box.scrollTop - box.clientHeight < 80;
-      sticks.current = near;
-      setAtEnd(near);
+      // Only a reader scrolls up. Far from the end, but not further up, means that the list has grown meanwhile.
+      if (near || box.scrollTop < top) sticks.current = near;
+      top = box.scrollTop;
+      setAtEnd(near || sticks.current);
     };
     box.addEventListener("scroll", look, { passive: true });
     const resized = new ResizeObserver(() => sticks.current && toEnd());

@@ -10,7 +10,7 @@ import { keepInvite, keptInvite } from "./invite";
 const SignInForm = lazy(async () => ({ default: (await import("./SignInForm")).SignInForm }));
 
 /** The page of whoever is not signed in. */
-export default function SignIn({ config, signInAs }: { config: Config; signInAs: (name: string) => void }) {
+export default function SignIn({ config, signInAs, ended }: { config: Config; signInAs: (name: string) => void; ended: boolean }) {
   useState(keepInvite); // before anything leads away from the address
   return (
     <main className="flex min-h-full flex-col items-center justify-center bg-panel p-6">
@@ -19,6 +19,7 @@ export default function SignIn({ config, signInAs }: { config: Config; signInAs:
           <h1 className="text-xl font-semibold">{texts.signIn.title(config.app.name)}</h1>
           {config.app.description && <p className="text-muted">{config.app.description}</p>}
         </div>
+        {ended && <Notice kind="warn">{texts.sessionEnded}</Notice>}
         {keptInvite() && <Notice>{texts.join.invited}</Notice>}
         {config.firebase && (
           <Suspense fallback={<Spinner />}>

@@ -24,13 +24,15 @@ import {
 } from "@firebase/auth";
 import type { Config } from "../config";
 import { readError } from "../api/errors";
-import { forgetGuest, keepGuest } from "./guest";
+import { forgetGuest, keepGuest, keptGuest } from "./guest";
 import type { User } from "./user";
 
 /** The address that a link was sent to; whoever opens the link has to name it. */
 const EMAIL = "sign-in-email";
 
 let auth: Auth | null = null;
+/** Whether the user signs out; else Firebase has ended the session, as for an account that was disabled. */
+let leaving = false;
 
 function authOf(config: Config): Auth {
   if (!auth) {
@@ -50,8 +52,13 @@ function asUser(user: FirebaseUser): User {
     uid: user.uid,
     name: user.email ?? user.displayName ?? "",
     guest: user.isAnonymous,
-    token: (fresh) => user.getIdToken(fresh),
+    token: (fresh) =>
+      user.getIdToken(fresh).catch((error: { code?: string; message: string }) => {
+        // As `fetch` has it, so that a lost network is waited for.
+        throw error.code === "auth/network-request-failed" ? new TypeError(error.message) : error;
+      }),
     signOut: () => {
+      leaving = true;
       forgetGuest(); // the next account is another person's, perhaps
       return signOut(auth!);
     },
@@ -60,14 +67,16 @@ function asUser(user: FirebaseUser): User {
 }
 
 /** Call `changed` with whoever is signed in, now and whenever that changes, also in another tab. */
-export async function watchUser(config: Config, changed: (user: User | null) => void): Promise<() => void> {
+export async function watchUser(config: Config, changed: (user: User | null, ended: boolean) => void): Promise<() => void> {
   let shown: string | null | undefined;
   return onIdTokenChanged(authOf(config), (user) => {
     // A token that was renewed is no other user; a guest who signs up keeps the id.
     const next = user && `${user.uid} ${user.isAnonymous}`;
     if (next === shown) return;
+    const ended = !user && !!shown && !leaving;
+    leaving = false;
     shown = next;
-    changed(user && asUser(user));
+    changed(user && asUser(user), ended);
   });
 }
 
@@ -84,19 +93,29 @@ export const keptEmail = () => localStorage.getItem(EMAIL);
 /** Sign in by the link that the page was opened with. A guest signs up by it and keeps what they have. */
 export async function finishLink(config: Config, email: string): Promise<void> {
   const current = authOf(config);
+  const link = location.href;
   await current.authStateReady();
-  if (current.currentUser?.isAnonymous) {
-    const credential = EmailAuthProvider.credentialWithLink(email, location.href);
-    await linkOrMerge(
-      () => linkWithCredential(current.currentUser!, credential),
-      () => signInWithEmailLink(current, email, location.href),
-    );
+  // Without the code in its address, a reload does not try the link again.
+  const clean = () => history.replaceState(null, "", location.pathname + location.hash);
+  const signIn = () => signInWithEmailLink(current, email, link);
+  const guest = current.currentUser?.isAnonymous ? current.currentUser : null;
+  if (!guest) {
+    await signIn();
+  } else if (keptGuest()) {
+    await signInFrom(guest, signIn); // the address has an account, as the link before this one showed
   } else {
-    await signInWithEmailLink(current, email, location.href);
+    try {
+      await linkOrMerge(() => linkWithCredential(guest, EmailAuthProvider.credentialWithLink(email, link)), signIn);
+    } catch (error) {
+      if ((error as { code?: string }).code !== "auth/invalid-action-code" || !keptGuest()) throw error;
+      // To find out that there is an account has used the link up.
+      clean();
+      await sendLink(config, email);
+      throw Object.assign(new Error(), { code: "account-exists" });
+    }
   }
   localStorage.removeItem(EMAIL);
-  // Without the code in its address, a reload does not try the link again.
-  history.replaceState(null, "", location.pathname + location.hash);
+  clean();
 }
 
 /** Call from a click, or the browser blocks the window. A guest signs up and keeps what they have. */
@@ -135,14 +154,14 @@ async function linkOrMerge(link: () => Promise<unknown>, signIn: () => Promise<u
   } catch (error) {
     const { code } = error as { code?: string };
     if (code !== "auth/email-already-in-use" && code !== "auth/credential-already-in-use") throw error;
-    keepGuest(await guest.getIdToken(true));
-    try {
-      await signIn();
-    } catch (failure) {
-      forgetGuest(); // the guest goes on as one
-      throw failure;
-    }
+    await signInFrom(guest, signIn);
   }
+}
+
+/** Sign a guest in to an account that exists already. Their token is kept until the account has taken over what they have. */
+async function signInFrom(guest: FirebaseUser, signIn: () => Promise<unknown>): Promise<void> {
+  keepGuest(await guest.getIdToken(true));
+  await signIn();
 }
 
 function initialized(): Auth {

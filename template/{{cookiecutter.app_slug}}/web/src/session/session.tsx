@@ -30,6 +30,7 @@ export type CurrentUser = User | null | undefined;
 /** Who is signed in, and how to sign a laptop's user in. */
 export function useCurrentUser(config: Config) {
   const [user, setUser] = useState<CurrentUser>(undefined);
+  const [ended, setEnded] = useState(false);
   useEffect(() => {
     const name = config.mode === "cloud" ? null : keptDevUser();
     if (name) return setUser(devUser(config, name));
@@ -37,7 +38,8 @@ export function useCurrentUser(config: Config) {
     let stop: (() => void) | undefined;
     let left = false;
     void import("./firebase").then(async ({ watchUser }) => {
-      if (!left) stop = await watchUser(config, setUser);
+      const changed = (next: User | null, ended: boolean) => (setEnded(ended), setUser(next));
+      if (!left) stop = await watchUser(config, changed);
     });
     return () => {
       left = true;
@@ -50,7 +52,7 @@ export function useCurrentUser(config: Config) {
     announce({ kind: "user" });
   };
   useAnnouncement((news) => news.kind === "user" && location.reload());
-  return { user, setUser, signInAs };
+  return { user, setUser, signInAs, ended };
 }
 
 /** Give the pages below the session of `user`. Nothing that was read for another user is kept. */
