@@ -40,7 +40,7 @@ ROOT = File(__file__).resolve().parents[4]
 
 @pytest.fixture
 def app(make_app: MakeApp) -> App:
-    return make_app(SETTINGS + GUESTS, clock=half_past_noon)
+    return make_app(SETTINGS + "groups = 1\n" + GUESTS, clock=half_past_noon)
 
 
 def services_of(app: App) -> Any:

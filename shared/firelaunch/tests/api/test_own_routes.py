@@ -156,7 +156,7 @@ def make_own(tmp_path: File) -> Iterator[MakeOwn]:
     made: list[Any] = []
     problems: list[list[str]] = []
 
-    def make(*routes: Routes, settings: str = SETTINGS + PLANS, checked: bool = True) -> App:
+    def make(*routes: Routes, settings: str = SETTINGS + "groups = 1\n" + PLANS, checked: bool = True) -> App:
         services = build(Settings.load(write_app(tmp_path / "own", settings), {}))
         made.append(services)
         app = App("own", routes=routes)

@@ -19,7 +19,8 @@ DEV = DevIdentity("demo", KEY)
 
 
 def test_a_dev_token_names_its_user() -> None:
-    assert DEV.verify(DEV.issue("ada", "admin", "a@example.com")) == Caller("demo", "ada", "admin", "a@example.com")
+    admin = Caller("demo", "ada", "admin", "a@example.com", email_verified=True)
+    assert DEV.verify(DEV.issue("ada", "admin", "a@example.com")) == admin
 
 
 def test_a_dev_token_holds_for_one_app_and_one_key() -> None:

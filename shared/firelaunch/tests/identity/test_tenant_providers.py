@@ -85,7 +85,8 @@ def test_a_member_is_known_by_each_shape_of_token_and_with_an_address_only_where
     google: CertificateServer, shape: dict[str, Any]
 ) -> None:
     held = token(google, apps={"demo": "editor", "other": "admin"}, **shape)
-    assert identity(google).verify(held) == Caller("demo", "Zk3uLq", "editor", shape.get("email"))
+    address, verified = shape.get("email"), shape.get("email_verified", False)
+    assert identity(google).verify(held) == Caller("demo", "Zk3uLq", "editor", address, email_verified=verified)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -166,7 +167,8 @@ def test_a_role_comes_of_the_apps_claim_alone_and_the_tenant_of_the_tenant_alone
         with pytest.raises(Forbidden):
             verifier.verify(held)
     else:
-        assert verifier.verify(held) == Caller("demo", "Zk3uLq", apps["demo"], email)
+        shown = verified and email is not None
+        assert verifier.verify(held) == Caller("demo", "Zk3uLq", apps["demo"], email, email_verified=shown)
 
 
 @pytest.mark.parametrize("firebase", [None, [], "saml.acme", {"tenant": [TENANT]}, {"tenant": {"id": TENANT}}, {}])

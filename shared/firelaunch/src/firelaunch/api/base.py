@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..jobs import Job, Kind
     from ..jobs.base import HasKind
     from ..records.collection import Collection
+    from ..records.data import Data
     from ..records.record import Record
     from ..records.records import Records
     from .openapi import Document
@@ -35,6 +36,7 @@ __all__ = [
     "LOCALHOST",
     "Body",
     "Date",
+    "GroupPath",
     "OwnTool",
     "PageQuery",
     "Path",
@@ -86,6 +88,12 @@ class Path(BaseModel):
 
     # Only the OpenAPI document uses this pattern. The store checks ids itself and answers invalid_id.
     id: str = Field(description="The resource's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
+
+
+class GroupPath(BaseModel):
+    """A group's path. The id is checked where it becomes part of a database path."""
+
+    group: str = Field(description="The group's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
 class QueryModel(BaseModel):
@@ -244,15 +252,30 @@ def _scope() -> Any:
     return caller().scope if "caller" in g else services().store.scope
 
 
-def data(collection: Collection[M]) -> Records[M]:
-    """Return the records of ``collection`` that the caller may reach: their own, or the app's.
+def data(collection: Collection[M], group: str | None = None) -> Records[M]:
+    """Return the records of ``collection`` that the caller may reach: their own, those of a group, or the app's.
+
+    Args:
+        group: the id of the group, for a collection of groups: that of the request's path. Whether the caller is a
+            member of it, and may write, is checked with the first read and with each write.
 
     Raises:
-        Unauthenticated: the route is public, and the collection is users' own.
+        Unauthenticated: the route is public, and the collection is users' or groups' own.
+        ScopeViolation: the collection is groups' own, and ``group`` is None.
     """
-    if "caller" not in g and getattr(collection, "owner", None) == "user":
+    if group is not None:
+        return _group_data(group)(collection)
+    if "caller" not in g and getattr(collection, "owner", None) in {"user", "group"}:
         caller()
     return services().data.within(_scope())(collection)
+
+
+def _group_data(group: str) -> Data:
+    from ..services.groups import guard_of  # an app without groups starts without it
+
+    user = caller()
+    place = user.scope.of_group(group)
+    return services().data.for_member(place, user.uid, guard_of(place, user.uid))
 
 
 def enqueue(job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0) -> Job:

@@ -9,7 +9,8 @@ from collections.abc import Collection as AnyCollection
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from inspect import Parameter, Signature, signature
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -19,8 +20,11 @@ from ..paging import Page
 from ..records.collection import Collection
 from ..records.fields import field_type
 from ..records.record import Record, time_of
-from .base import PageQuery, admins_only, data
+from .base import GroupPath, PageQuery, admins_only, data
 from .routes import RouteOptions, Routes
+
+if TYPE_CHECKING:
+    from ..records.records import Records
 
 __all__ = ["Action", "crud"]
 
@@ -52,6 +56,10 @@ class RecordPath(BaseModel):
     id: str = Field(description="The record's id.", json_schema_extra={"pattern": "^[^/]+$", "maxLength": 1500})
 
 
+class GroupRecordPath(GroupPath, RecordPath):
+    """The path of a record of a group."""
+
+
 def crud(
     collection: Collection[Any],
     *,
@@ -62,8 +70,9 @@ def crud(
 ) -> Routes:
     """Return routes that list, add, read, change and delete the records of a collection.
 
-    A user reaches their own records. All members read an app-wide collection, and admins write it. A view that you
-    register for one of the routes takes its place: ``@routes.post("/meals")``.
+    A user reaches their own records. All members read an app-wide collection, and admins write it. Records of groups
+    have the group in the path, ``/api/groups/{group}/meals``: its members read them, and its editors and owners write
+    them. A view that you register for one of the routes takes its place: ``@routes.post("/meals")``.
 
     Args:
         prefix: the path in front of the collection's name.
@@ -91,7 +100,8 @@ def crud(
             options: RouteOptions = {"summary": view.summary, "operation_id": f"{view.action} {noun}", **view.options}
             if feature is not None:
                 options["feature"] = feature
-            routes.default(view.method, f"/{collection.name}{view.rule}", **options)(view.function)
+            place_of_all = "/groups/<group>" if collection.owner == "group" else ""
+            routes.default(view.method, f"{place_of_all}/{collection.name}{view.rule}", **options)(view.function)
     return routes
 
 
@@ -111,6 +121,8 @@ class _Views(Generic[M]):
     def __init__(self, collection: Collection[M]) -> None:
         self._collection = collection
         self._query = _ListQuery(collection)
+        self._of_groups = collection.owner == "group"
+        self._path = GroupRecordPath if self._of_groups else RecordPath
 
     def views(self) -> Iterator[_View]:
         model, noun = self._collection.model, self._collection.name.replace("_", " ")
@@ -123,23 +135,23 @@ class _Views(Generic[M]):
 
     def _list(self, model: type[M]) -> Callable[..., Any]:
         def view(query: Any) -> Page[M]:
-            return self._query.run(query)
+            return self._query.run(query, self._records())
 
-        return _annotated(view, query=self._query.model, answer=Page[model])  # type: ignore[valid-type]
+        return self._annotated(view, query=self._query.model, answer=Page[model])  # type: ignore[valid-type]
 
     def _add(self, model: type[M]) -> Callable[..., Any]:
         def view(body: Any) -> M:
             self._check_writer()
             fields = {name: getattr(body, name) for name in model.model_fields}
-            return data(self._collection).add(model.model_construct(body.model_fields_set, **fields))
+            return self._records().add(model.model_construct(body.model_fields_set, **fields))
 
-        return _annotated(view, body=_new(model), answer=model)
+        return self._annotated(view, body=_new(model, self._collection.written_by), answer=model)
 
     def _get(self, model: type[M]) -> Callable[..., Any]:
         def view(path: RecordPath) -> M:
-            return data(self._collection).get(path.id)
+            return self._records().get(path.id)
 
-        return _annotated(view, path=RecordPath, answer=model)
+        return self._annotated(view, path=self._path, answer=model)
 
     def _update(self, model: type[M]) -> Callable[..., Any]:
         def view(path: RecordPath, body: BaseModel) -> M:
@@ -147,14 +159,15 @@ class _Views(Generic[M]):
             fields = {name: getattr(body, name) for name in body.model_fields_set}
             if not fields:
                 raise BadRequest("Name at least one field to change.")
-            return data(self._collection).update(path.id, fields, revision=_revision())
+            return self._records().update(path.id, fields, revision=_revision())
 
-        return _annotated(view, path=RecordPath, body=_change(model), answer=model)
+        body = _change(model, self._collection.written_by)
+        return self._annotated(view, path=self._path, body=body, answer=model)
 
     def _delete(self) -> Callable[..., Any]:
         def view(path: RecordPath) -> None:
             self._check_writer()
-            records, revision = data(self._collection), _revision()
+            records, revision = self._records(), _revision()
             if revision is None:
                 records.delete(path.id)
                 return
@@ -164,7 +177,16 @@ class _Views(Generic[M]):
                     raise PreconditionFailed
                 records.delete(record)
 
-        return _annotated(view, path=RecordPath, answer=None)
+        return self._annotated(view, path=self._path, answer=None)
+
+    def _annotated(self, view: Callable[..., Any], *, answer: Any, **arguments: type[BaseModel]) -> Callable[..., Any]:
+        if self._of_groups and "path" not in arguments:
+            return _annotated(_with_path(view), answer=answer, path=GroupPath, **arguments)
+        return _annotated(view, answer=answer, **arguments)
+
+    def _records(self) -> Records[M]:
+        """Return the records that the request may reach: those of the group in its path, or the caller's."""
+        return data(self._collection, group=(request.view_args or {})["group"] if self._of_groups else None)
 
     def _check_writer(self) -> None:
         if self._collection.owner == "app":
@@ -206,14 +228,14 @@ class _ListQuery(Generic[M]):
         kind = field_type(self._collection.model, name) | None
         return Annotated[kind, BeforeValidator(_written_out)] if datetime in get_args(kind) else kind
 
-    def run(self, query: Any) -> Page[M]:
-        """Return the page that a query string asks for."""
+    def run(self, query: Any, records: Records[M]) -> Page[M]:
+        """Return the page of ``records`` that a query string asks for."""
         given = {key: getattr(query, _python_name(parameter)) for parameter, key in self._filters.items()}
         where = {key: value for key, value in given.items() if value is not None}
         orders = (*self._orders, None) if query.order is None else (query.order,)
         for order in orders:
             try:
-                return data(self._collection).list(where, order, query.limit, query.cursor)
+                return records.list(where, order, query.limit, query.cursor)
             except SettingsError:  # no index: the collection does not declare this query
                 continue
         raise BadRequest("order: records cannot be sorted by this and filtered by these fields at once.")
@@ -221,6 +243,18 @@ class _ListQuery(Generic[M]):
 
 def _python_name(parameter: str) -> str:
     return parameter.replace(".", "__")
+
+
+def _with_path(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a view that is given the request's path, too, and leaves it to what reads it from the request."""
+
+    def in_group(path: Any, **arguments: Any) -> Any:  # noqa: ARG001 - its model is what the OpenAPI document shows
+        return view(**arguments)
+
+    own = signature(view).parameters.values()
+    path = Parameter("path", Parameter.POSITIONAL_OR_KEYWORD)
+    in_group.__signature__ = Signature([path, *own])  # type: ignore[attr-defined]
+    return in_group
 
 
 def _annotated(view: Callable[..., Any], *, answer: Any, **arguments: type[BaseModel]) -> Callable[..., Any]:
@@ -250,17 +284,25 @@ def _written_out(value: Any) -> Any:
     return value
 
 
-def _new(model: type[M]) -> type[M]:
-    """Return the model of a new record's body: no field that is kept by firelaunch, no value of another type."""
+def _new(model: type[M], kept: str) -> type[M]:
+    """Return the model of a new record's body: no field that is kept by firelaunch, no value of another type.
+
+    Args:
+        kept: the field that says who wrote the record; empty if there is none.
+    """
     config = ConfigDict(strict=True)
-    members = {"__doc__": model.__doc__, "__module__": model.__module__, "model_config": config}
+    members: dict[str, Any] = {"__doc__": model.__doc__, "__module__": model.__module__, "model_config": config}
+    if kept:
+        members |= {"__annotations__": {kept: None}, kept: Field(default=None, description="The service sets it.")}
     return type(f"New{model.__name__}", (model,), members)
 
 
-def _change(model: type[Record]) -> type[BaseModel]:
+def _change(model: type[Record], kept: str) -> type[BaseModel]:
     """Return the model of a change's body: all fields may be left out, and each is checked as in the record."""
     fields: dict[str, Any] = {}
     for name, info in model.model_fields.items():
+        if name == kept:
+            continue
         optional = copy(info)
         optional.default, optional.default_factory = None, None
         fields[name] = (info.annotation, optional)

@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from ..errors import BadRequest, InvalidCursor, InvalidId, JobsUnavailable, NotFound
-from ..membership.groups import Group, GroupRole, Groups, LastOwner, Member, TooManyGroups, TooManyMembers
 from ..membership.invites import InviteInvalid
 from ..paging import Page, iso_time
+from ..services.groups import Group, GroupRole, Groups, LastOwner, Member, TooManyGroups, TooManyMembers
 from ..worker.tasks.erase import ERASE, Erase
-from .base import Body, PageQuery, Time, caller, example, services
+from .base import Body, GroupPath, PageQuery, Time, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
-__all__ = ["GroupPath", "api"]
+__all__ = ["api"]
 
 _GROUP: dict[str, Any] = {
     "id": "g0123456789abcdef01234567",
@@ -128,12 +128,6 @@ class GroupInvite(BaseModel):
     role: InvitedRole
     uses: int
     expires_at: Time
-
-
-class GroupPath(BaseModel):
-    """A group's path. The id is checked where it becomes part of a database path."""
-
-    group: str = Field(description="The group's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
 
 
 class MemberPath(GroupPath):

@@ -350,8 +350,8 @@ def _caller_of(view: Callable[..., Any]) -> str | None:
     for value, following in pairwise([*loaded, None]):
         if any(value is each for each in (caller, admins_only, need_feature)):
             return f"{value.__name__}()"
-        if value is data and getattr(following, "owner", None) == "user":
-            return f"data() with {following.name!r}, whose records are users' own"
+        if value is data and (owner := getattr(following, "owner", None)) in {"user", "group"}:
+            return f"data() with {following.name!r}, whose records are {owner}s' own"
     return None
 
 

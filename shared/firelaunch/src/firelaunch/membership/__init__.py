@@ -1,4 +1,4 @@
-"""Decide who belongs to which app, and to which of its groups.
+"""Decide who belongs to which app. Only this room sets the custom claims by which rules and services decide.
 
-Only this room sets the custom claims by which rules and services decide who is a member of an app.
+Groups within an app use its invitations, policies and removals (:mod:`firelaunch.services.groups`).
 """

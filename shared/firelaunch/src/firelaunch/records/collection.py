@@ -29,7 +29,7 @@ M_co = TypeVar("M_co", bound=Record, covariant=True)
 Migrate = Callable[[dict[str, Any], int], dict[str, Any]]
 """Takes an older record's stored fields and the version that wrote them; returns the fields as they are now."""
 
-_OWNERS = ("user", "app")
+_OWNERS = ("user", "app", "group")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +39,17 @@ class Collection(Generic[M_co]):
     Args:
         name: a lower-case letter, then at most 39 lower-case letters, digits and underscores.
         model: a subclass of :class:`Record`.
-        owner: "user" if each user has records of their own, which nobody else reaches; "app" if all share them.
+        owner: "user" if each user has records of their own, which nobody else reaches; "group" if the members of a
+            group share its records; "app" if all users share them.
         queries: the queries of more than one field: for each, the names of the fields that it filters by equality, then
             of those that it compares or sorts by, with "-" before a field that descends.
         version: the version of the model. Raise it when ``migrate`` learns a new step.
         migrate: turns the fields of a record of an older version into those of this one.
-        on_erase: for a collection of the app whose records name users in fields of type ``UserId``: whether an erasure
-            of such a user deletes the record, or sets the field to None.
+        on_erase: for a collection of the app whose records name users in fields of type ``UserId``, and for each
+            collection of groups: whether an erasure of such a user deletes the record, sets the field to None
+            ("anonymize"), or has it name an owner of the group ("hand_over", in groups alone).
+        written_by: for a collection of groups: the field, of type ``UserId | None``, that names the member who added
+            the record. Firelaunch sets it, and no client can.
         searchable: the fields of text by which ``POST /v1/search`` and chats find the records: a user's own for that
             user, the app's for all members. The first one is a hit's title.
 
@@ -55,11 +59,12 @@ class Collection(Generic[M_co]):
 
     name: str
     model: type[M_co]
-    owner: Literal["user", "app"] = "user"
+    owner: Literal["user", "app", "group"] = "user"
     queries: Sequence[Sequence[str]] = ()
     version: int = 1
     migrate: Migrate | None = None
     on_erase: OnErase | None = None
+    written_by: str = ""
     searchable: Sequence[str] = ()
     indexes: tuple[tuple[str, ...], ...] = field(init=False, default=())
     """The composite indexes that ``queries`` need, each as the names of its fields."""
@@ -72,13 +77,37 @@ class Collection(Generic[M_co]):
         if self.name in kept_names():
             raise SettingsError(f"collection {self.name!r}: firelaunch keeps that name for itself; choose another one.")
         if self.owner not in _OWNERS:
-            raise SettingsError(f"collection {self.name!r}: owner is 'user' or 'app', not {self.owner!r}.")
+            raise SettingsError(f"collection {self.name!r}: owner is 'user', 'group' or 'app', not {self.owner!r}.")
         if type(self.version) is not int or self.version < 1:
             raise SettingsError(f"collection {self.name!r}: version is a whole number from 1.")
         _check_model(self.name, self.model)
         check_user_ids(f"collection {self.name!r}", self.model, self.owner, self.on_erase)
         check_searchable(f"collection {self.name!r}", self.model, self.searchable)
+        self._check_writer()
         object.__setattr__(self, "indexes", tuple(self._index(query) for query in self.queries if len(query) > 1))
+
+    def _check_writer(self) -> None:
+        where = f"collection {self.name!r}"
+        if self.owner != "group":
+            if self.written_by:
+                raise SettingsError(f"{where}: written_by is for collections with owner='group'.")
+            return
+        if self.searchable:
+            raise SettingsError(f"{where}: searches don't find records of groups (yet); take out searchable.")
+        names = user_id_fields(self.model)
+        if not self.written_by and (names or self.on_erase != "hand_over"):
+            raise SettingsError(
+                f"{where}: name the field that says who added a record: written_by='added_by', with added_by: UserId | "
+                "None = None in the model. A collection without such fields has on_erase='hand_over'."
+            )
+        if self.written_by:
+            if self.written_by not in names:
+                raise SettingsError(
+                    f"{where}: written_by: {self.model.__name__} has no field {self.written_by!r} of type UserId."
+                )
+            info = self.model.model_fields[self.written_by]
+            if info.is_required() or info.get_default(call_default_factory=True) is not None:
+                raise SettingsError(f"{where}: written_by: make {self.written_by} UserId | None = None.")
 
     def _index(self, query: Sequence[str]) -> tuple[str, ...]:
         if isinstance(query, str):
@@ -110,15 +139,23 @@ def _check_model(collection: str, model: Any) -> None:
         check_annotation(info.annotation, f"{where}.{name}")
 
 
-def check_collections(collections: Sequence[Collection[Any]]) -> None:
+def check_collections(collections: Sequence[Collection[Any]], *, groups: bool = True) -> None:
     """Refuse collections of the same name.
 
+    Args:
+        groups: whether the app has groups.
+
     Raises:
-        SettingsError: two have the same name, or one is no collection.
+        SettingsError: two have the same name, one is no collection, or one is of groups that the app doesn't have.
     """
     for collection in collections:
         if not isinstance(collection, Collection):
             raise SettingsError(f"collections=[...]: {collection!r} is no Collection.")
+        if collection.owner == "group" and not groups:
+            raise SettingsError(
+                f"collection {collection.name!r}: its records are groups' own, and no plan has groups. Give one some "
+                "in firelaunch.toml: groups = 3"
+            )
     name, count = Counter(collection.name for collection in collections).most_common(1)[0] if collections else ("", 0)
     if count > 1:
         raise SettingsError(f"collections=[...]: {count} collections are named {name!r}; name one of them otherwise.")
@@ -133,10 +170,10 @@ def composite_indexes(collections: Sequence[Collection[Any]]) -> list[CompositeI
 
 
 def user_fields(collections: Sequence[Collection[Any]]) -> list[UserField]:
-    """Return the fields that name users in those of ``collections`` that all users share."""
+    """Return the fields that name users in those of ``collections`` that users share."""
     return [
-        UserField(collection.name, name, collection.on_erase)
+        UserField(collection.name, name, collection.on_erase, of_groups=collection.owner == "group")
         for collection in collections
-        if collection.owner == "app" and collection.on_erase is not None
+        if collection.owner != "user" and collection.on_erase is not None
         for name in user_id_fields(collection.model)
     ]

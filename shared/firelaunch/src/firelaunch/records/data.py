@@ -12,6 +12,7 @@ from ..scope import Scope
 from ..store.scoped import ScopedStore
 
 if TYPE_CHECKING:
+    from ..store.guard import Guard
     from .collection import Collection
     from .record import Record
     from .records import Records
@@ -22,20 +23,30 @@ M = TypeVar("M", bound="Record")
 
 
 class Data:
-    """The app's collections as one user, or the app, reaches them. Call it with a collection.
+    """The app's collections as one user, one group, or the app, reaches them. Call it with a collection.
 
-    A user's collections are reached below the bound user and nowhere else. The app's collections are reached by all.
+    A user's collections are reached below the bound user and nowhere else, and a group's below the bound group. The
+    app's collections are reached by all.
 
     Args:
         store: the app's store.
-        scope: the app, or the user, that this is bound to.
+        scope: the app, the user, or the group, that this is bound to.
+        writer: the id of the user whom records that are added name as their writer.
     """
 
-    def __init__(self, store: ScopedStore, scope: Scope, retries: Retries, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: ScopedStore,
+        scope: Scope,
+        retries: Retries,
+        clock: Callable[[], datetime],
+        writer: str | None = None,
+    ) -> None:
         self.__store = store
         self.__scope = Scope.plain(scope)
         self.__retries = retries
         self.__clock = clock
+        self.__writer = writer
 
     def within(self, scope: Scope) -> Data:
         """Return the same collections, bound to ``scope``.
@@ -46,7 +57,19 @@ class Data:
         own = Scope.plain(scope)
         if own.app_id != self.__scope.app_id or self.__scope.uid not in {None, own.uid}:
             raise ScopeViolation(reason=f"data of {self.__scope.root} reached for {own.root}")
-        return Data(self.__store, own, self.__retries, self.__clock)
+        return Data(self.__store, own, self.__retries, self.__clock, self.__writer)
+
+    def for_member(self, group: Scope, uid: str, guard: Guard) -> Data:
+        """Return the collections of a group, and the app's, for one member's request.
+
+        Args:
+            guard: the membership, on which each access depends.
+
+        Raises:
+            ScopeViolation: ``group`` is not inside this scope.
+        """
+        bound = self.within(group)
+        return Data(self.__store.within(self.__store.scope, guard), bound.__scope, self.__retries, self.__clock, uid)
 
     def __call__(self, collection: Collection[M]) -> Records[M]:
         """Return the collection's records.
@@ -58,7 +81,8 @@ class Data:
 
         # The records stay behind the wall of their owner. A transaction may combine the app's with one user's.
         store = self.__store.within(self._owner_of(collection))
-        return Records(collection, store, self.__store.transaction, self._owner_of, self.__retries, self.__clock)
+        transact = self.__store.transaction
+        return Records(collection, store, transact, self._owner_of, self.__retries, self.__clock, self.__writer)
 
     def _owner_of(self, collection: Collection[Any]) -> Scope:
         from .collection import Collection
@@ -67,7 +91,12 @@ class Data:
             raise SettingsError(f"{collection!r} is no Collection.")
         if collection.owner == "app":
             return Scope(self.__scope.app_id)
-        if self.__scope.uid is None:
+        if collection.owner == "group":
+            if self.__scope.group is None:
+                raise ScopeViolation(
+                    reason=f"the collection {collection.name!r} is groups' own: name one, as in data(meals, group=id)"
+                )
+        elif self.__scope.uid is None or self.__scope.group is not None:
             raise ScopeViolation(
                 reason=f"the collection {collection.name!r} is users' own: bind a user with data.within(scope.of(uid))"
             )

@@ -26,11 +26,16 @@ VERSION: Final = "schema_version"
 
 
 class RecordMapper(Generic[M]):
-    """Maps the records of ``collection`` in ``scope``."""
+    """Maps the records of ``collection`` in ``scope``.
 
-    def __init__(self, collection: Collection[M], scope: Scope) -> None:
+    Args:
+        writer: the id of the user who adds records; None for code that works for nobody.
+    """
+
+    def __init__(self, collection: Collection[M], scope: Scope, writer: str | None = None) -> None:
         self.collection = collection
         self.scope = scope
+        self._writer = writer
 
     def path(self, record: str | M) -> str:
         """Return the path of a record's document, by its id or by the record itself.
@@ -103,6 +108,8 @@ class RecordMapper(Generic[M]):
             TooLarge: the record has more than 1 MiB.
         """
         path = self.path(secrets.token_hex(10) if record_id is None else record_id)
+        if self.collection.written_by and self._writer is not None:
+            setattr(record, self.collection.written_by, self._writer)
         data = {**self.fields(record), "created_at": now, "updated_at": now, VERSION: self.collection.version}
         check_size(path, data)
         return Create(path, data)

@@ -99,6 +99,7 @@ class Migration:
             if share.holds_name(collection.name):
                 yield app
             return
-        for uid in self.store.ids(app.users()):
-            if share.holds_name(uid):
-                yield app.of(uid)
+        owners = app.groups() if collection.owner == "group" else app.users()
+        for name in self.store.ids(owners):
+            if share.holds_name(name):
+                yield app.of_group(name) if collection.owner == "group" else app.of(name)

@@ -47,13 +47,15 @@ class Records(Generic[M]):
         scope_of: Callable[[Collection[Any]], Scope],
         retries: Retries,
         clock: Callable[[], datetime],
+        writer: str | None = None,
     ) -> None:
         self._store = store
         self._transact = transact
         self._scope_of = scope_of
         self._retries = retries
         self._clock = clock
-        self._mapper = RecordMapper(collection, scope_of(collection))
+        self._writer = writer
+        self._mapper = RecordMapper(collection, scope_of(collection), writer)
 
     def add(self, record: M, id: str | None = None) -> M:  # noqa: A002 - what its caller calls it
         """Add a record, and return it with its id, times and revision.
@@ -241,8 +243,8 @@ class Records(Generic[M]):
             Contention: other writers came first in all attempts. Errors of ``work`` pass through. Nothing is written.
             OutsideTransaction: ``work`` writes by something else than its argument.
         """
-        collection, scope_of, clock = self._mapper.collection, self._scope_of, self._clock
-        result: T = self._transact(lambda raw: work(RecordsTransaction(raw, collection, scope_of, clock())))
+        collection, scope_of, clock, writer = self._mapper.collection, self._scope_of, self._clock, self._writer
+        result: T = self._transact(lambda raw: work(RecordsTransaction(raw, collection, scope_of, clock(), writer)))
         return result
 
     def _query(self, where: Where, order: Sorting) -> Query:
@@ -259,15 +261,17 @@ class RecordsTransaction(Generic[M]):
         collection: Collection[M],
         scope_of: Callable[[Collection[Any]], Scope],
         now: datetime,
+        writer: str | None = None,
     ) -> None:
         self._raw = raw
         self._scope_of = scope_of
         self._now = now
-        self._mapper = RecordMapper(collection, scope_of(collection))
+        self._writer = writer
+        self._mapper = RecordMapper(collection, scope_of(collection), writer)
 
     def of(self, collection: Collection[N]) -> RecordsTransaction[N]:
-        """Return another collection of the same user, or of the app, inside the same transaction."""
-        return RecordsTransaction(self._raw, collection, self._scope_of, self._now)
+        """Return another collection of the same owner, or of the app, inside the same transaction."""
+        return RecordsTransaction(self._raw, collection, self._scope_of, self._now, self._writer)
 
     def get(self, id: str) -> M:  # noqa: A002
         """Return a record.

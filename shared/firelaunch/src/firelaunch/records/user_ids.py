@@ -1,7 +1,7 @@
 """Fields that name users, in collections that all users of an app share, and what becomes of them with an erasure.
 
-A user's own collections are removed with the user. A collection of the app stays, so it says what happens to the
-records that name an erased user: see ``Collection.on_erase``.
+A user's own collections are removed with the user. A collection of the app or of groups stays, so it says what happens
+to the records that name an erased user: see ``Collection.on_erase``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import SettingsError
 
 __all__ = ["OnErase", "UserId", "check_user_ids", "user_id_fields"]
 
-OnErase = Literal["delete", "anonymize"]
+OnErase = Literal["delete", "anonymize", "hand_over"]
 
 
 class _NamesUser:
@@ -24,7 +24,7 @@ class _NamesUser:
 
 
 UserId = Annotated[str, Field(min_length=1, max_length=128), _NamesUser()]
-"""The id of a user of the app (``caller().uid``), as a field of a record of an app-wide collection."""
+"""The id of a user of the app (``caller().uid``), as a field of a record that several users share."""
 
 _USUAL_NAMES: Final = ("uid", "user", "user_id")
 _USUAL_ENDS: Final = ("_uid", "_user_id")
@@ -39,8 +39,9 @@ def check_user_ids(where: str, model: type[BaseModel], owner: str, on_erase: OnE
     Raises:
         SettingsError: the message names the field and the mend.
     """
-    if on_erase not in {None, "delete", "anonymize"}:
-        raise SettingsError(f"{where}: on_erase is 'delete' or 'anonymize', not {on_erase!r}.")
+    choices = ("delete", "anonymize", *(("hand_over",) if owner == "group" else ()))
+    if on_erase is not None and on_erase not in choices:
+        raise SettingsError(f"{where}: on_erase is {' or '.join(map(repr, choices))}, not {on_erase!r}.")
     names = user_id_fields(model)
     hidden = [name for name, info in model.model_fields.items() if name not in names and _names_user(info.annotation)]
     field = next(iter(hidden), None) or next(iter(names), None)
@@ -57,7 +58,13 @@ def check_user_ids(where: str, model: type[BaseModel], owner: str, on_erase: OnE
             "Use a field of type UserId, or UserId | None."
         )
     _check_usual_names(where, model, names)
-    _check_choice(where, model, names, on_erase)
+    if owner == "group" and on_erase is None:
+        raise SettingsError(
+            f"{where}: say what an erasure of a member does with what they wrote: on_erase='delete', 'anonymize' or "
+            "'hand_over', by which it names an owner of the group."
+        )
+    if on_erase != "hand_over" or names:
+        _check_choice(where, model, names, on_erase)
 
 
 def _check_usual_names(where: str, model: type[BaseModel], names: Sequence[str]) -> None:

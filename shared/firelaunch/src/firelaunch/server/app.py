@@ -247,7 +247,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     if app.declared.collections:
         from ..records.collection import check_collections, user_fields
 
-        check_collections(app.declared.collections)
+        check_collections(app.declared.collections, groups=settings.groups)
         services.store.declare_users(user_fields(app.declared.collections))
         services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)

@@ -58,19 +58,30 @@ def begun_at(moment: datetime | None) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class UserField:
-    """A field that names a user, in an app-wide collection of the app's own.
+    """A field that names a user, in a collection of the app's own that several users share.
 
     Attributes:
-        on_erase: whether an erasure of the user deletes the document, or removes the field.
+        on_erase: whether an erasure of the user deletes the document, removes the field, or has it name an owner of the
+            group instead.
+        of_groups: whether each group has such documents, and not the app.
     """
 
     collection: str
     field: str
-    on_erase: Literal["delete", "anonymize"]
+    on_erase: Literal["delete", "anonymize", "hand_over"]
+    of_groups: bool = False
 
-    def query(self, user: Scope, limit: int) -> Query:
-        """Return the query for the documents that name ``user``."""
-        return Query(f"apps/{user.app_id}/{self.collection}", where=(Filter(self.field, "==", user.uid),), limit=limit)
+    def query(self, user: Scope, limit: int, group: str | None = None) -> Query:
+        """Return the query for the documents of the app, or of ``group``, that name ``user``."""
+        place = Scope(user.app_id) if group is None else user.of_group(group)
+        return Query(f"{place.root}/{self.collection}", where=(Filter(self.field, "==", user.uid),), limit=limit)
+
+    def is_of(self, path: str) -> bool:
+        """Return whether a document is one of the collection's."""
+        inside = split(path)[2:-1]
+        if self.of_groups:
+            return len(inside) == 3 and inside[0] == "groups" and inside[2] == self.collection
+        return inside == [self.collection]
 
 
 class Erasable:
@@ -102,9 +113,8 @@ class Erasable:
     def _named(self, write: Write) -> Iterator[str]:
         if not self.user_fields or not isinstance(write, Create | Set | Update):
             return
-        segments = split(write.path)
         for each in self.user_fields:
-            if segments[2:-1] == [each.collection] and (uid := _valid_uid(write.data.get(each.field))):
+            if each.is_of(write.path) and (uid := _valid_uid(write.data.get(each.field))):
                 yield uid
 
     def run(self, store: DocumentStore, paths: Sequence[str], commit: Callable[[list[Verify]], T]) -> T:

@@ -26,6 +26,10 @@ _TYPES = {"write": "google.cloud.firestore.document.v1.", "upload": "google.clou
 """The beginning of the types of the events that a handler of each source takes."""
 
 
+_BOUND = frozenset({"app", "uid", "gid"})
+"""Variables of patterns that say whose a document is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """What a deploy has to set up for one handler.
@@ -45,7 +49,7 @@ class EventJobs:
     """Enqueues the jobs of events. It is also an :class:`~firelaunch.store.observers.Observer`, for a laptop.
 
     Args:
-        owners: the app's own collections: "user" or "app", by the collection's name.
+        owners: the app's own collections: "user", "group" or "app", by the collection's name.
 
     Raises:
         SettingsError: a pattern names what is not the app's own.
@@ -142,6 +146,8 @@ class EventJobs:
 
     def _scope(self, names: Mapping[str, str]) -> Scope:
         app = self._services.store.scope
+        if "gid" in names:
+            return app.of_group(names["gid"])
         return app.of(names["uid"]) if "uid" in names else app
 
 
@@ -151,7 +157,7 @@ def _below_app(handler: EventHandler, owners: Mapping[str, str]) -> str:
 
     segments, declared = handler.pattern.segments, f"@on_{handler.source}({'/'.join(handler.pattern.segments)!r})"
     fits = len(segments) == 2 and len(handler.pattern.variables) == 1 and segments[1].startswith("{")
-    if not fits or handler.pattern.variables[0] in {"app", "uid"}:
+    if not fits or handler.pattern.variables[0] in _BOUND:
         example = "meals/{meal}" if handler.source == "write" else "pictures/{name}"
         raise SettingsError(f"{declared}: write a name and a variable, as in {example!r}.")
     name = segments[0]
@@ -162,7 +168,7 @@ def _below_app(handler: EventHandler, owners: Mapping[str, str]) -> str:
     if name not in owners:
         known = ", ".join(sorted(owners)) or "none"
         raise SettingsError(f"{declared}: {name!r} is none of App(collections=[...]), which are: {known}.")
-    return "/".join(segments) if owners[name] == "app" else f"users/{{uid}}/{'/'.join(segments)}"
+    return {"app": "", "user": "users/{uid}/", "group": "groups/{gid}/"}[owners[name]] + "/".join(segments)
 
 
 def _key(event: Received) -> str:
@@ -171,4 +177,4 @@ def _key(event: Received) -> str:
 
 
 def _own(names: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in names.items() if name not in {"app", "uid"}}
+    return {name: value for name, value in names.items() if name not in _BOUND}

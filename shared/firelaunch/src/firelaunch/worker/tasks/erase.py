@@ -27,14 +27,14 @@ from ...documents.erasing import DocumentTraces
 from ...documents.kept_files import KeptFileTraces
 from ...errors import NotFound, PreconditionFailed
 from ...jobs.base import Kind
-from ...membership.groups import forget_group, forget_member
 from ...scope import Scope, record_text_id
 from ...services.bundle import Services
+from ...services.groups import forget_group, forget_member, owner_of
 from ...store.base import DELETE_FIELD, Create, Delete, Document, Set, Update, Write
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
-from .user_data import KeptDocuments, guests_on_their_way, kept_elsewhere, names_user, pages
+from .user_data import KeptDocuments, groups_of, guests_on_their_way, kept_elsewhere, names_user, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 
@@ -166,17 +166,20 @@ class Erasure:
         if owner.group is not None:
             forget_group(self.store, owner)
             return
-        for group in list(self.store.ids(owner.memberships())):
+        for group in groups_of(self.store, owner):
             if not forget_member(self.store, owner, group, now):
                 self.run(str(owner.of_group(group).uid))
 
     def _elsewhere(self, user: Scope) -> Iterator[tuple[KeptDocuments, list[Document]]]:
         """Yield the user's documents outside the user's own tree, by collection and a page at a time."""
-        for kept in kept_elsewhere(user, self.store.user_fields):
+        for kept in kept_elsewhere(user, self.store.user_fields, groups_of(self.store, user)):
             for page in pages(self.store, kept):
                 yield kept, page
 
     def _remove(self, user: Scope, kept: KeptDocuments, documents: Sequence[Document]) -> None:
+        if kept.on_erase == "hand_over":
+            self._hand_over(user.of_group(str(kept.group)), kept, documents)
+            return
         if kept.on_erase == "delete":
             self._change(kept, documents)
             self.forget(kept.name, [document.id for document in documents])
@@ -188,6 +191,13 @@ class Erasure:
         for document in named:
             self._rename(kept, document)
         self.forget(kept.name, [document.id for document in named])
+
+    def _hand_over(self, group: Scope, kept: KeptDocuments, documents: Sequence[Document]) -> None:
+        """Have documents of a group name one of its owners, after the user has left it."""
+        for document in documents:
+            heir = owner_of(self.store, group)
+            with suppress(NotFound):  # somebody deleted it meanwhile
+                self.store.commit([Update(document.path, {kept.field: DELETE_FIELD if heir is None else heir})])
 
     def _rename(self, kept: KeptDocuments, document: Document) -> None:
         """Give a document without the user's field an id of its own, where the id says who the user was."""

@@ -21,7 +21,7 @@ from ...scope import Scope
 from ...store.base import Document, GeoPoint, Order, Query, Reference, Vector
 from ...store.scoped import ScopedStore
 from .. import JobRun
-from .user_data import HIDDEN, kept_elsewhere, pages
+from .user_data import HIDDEN, groups_of, kept_elsewhere, pages
 
 __all__ = ["UserArchive", "user_archive"]
 
@@ -133,11 +133,11 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
             # A collection of the app's own may have the name of a file above.
             folder = "records/" if name in {"about", "user"} else ""
             yield f"{folder}{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
-    for kept in kept_elsewhere(user, app.user_fields):
+    for kept in kept_elsewhere(user, app.user_fields, groups_of(app, user)):
         if kept.exported:
             found = (document for page in pages(app, kept, _PAGE) for document in page)
             name = kept.name if kept.field == "uid" else f"{kept.name}.{kept.field}"
-            file = f"of_the_app/{name}"
+            file = f"of_the_app/{name}" if kept.group is None else f"of_groups/{kept.group}/{name}"
             yield f"{file}.json", _array([_row(document, HIDDEN.get(file) or ())] for document in found)
     yield from _files(run)
 

@@ -19,7 +19,17 @@ from ...store.base import Document, Filter, Query
 from ...store.fence import UserField
 from ...store.scoped import ScopedStore
 
-__all__ = ["HIDDEN", "MERGE", "KeptDocuments", "Merge", "guests_on_their_way", "kept_elsewhere", "names_user", "pages"]
+__all__ = [
+    "HIDDEN",
+    "MERGE",
+    "KeptDocuments",
+    "Merge",
+    "groups_of",
+    "guests_on_their_way",
+    "kept_elsewhere",
+    "names_user",
+    "pages",
+]
 
 _PAGE = 300
 
@@ -50,14 +60,16 @@ class KeptDocuments:
     Args:
         query: finds them.
         field: the field that names the user.
-        on_erase: whether an erasure removes the documents, or only ``field``.
+        on_erase: whether an erasure removes the documents, or only ``field``, or has it name an owner of the group.
         exported: whether an export holds them.
+        group: the group whose documents they are; None for the app's.
     """
 
     query: Query
     field: str = "uid"
-    on_erase: Literal["delete", "anonymize"] = "delete"
+    on_erase: Literal["delete", "anonymize", "hand_over"] = "delete"
     exported: bool = True
+    group: str | None = None
 
     @property
     def name(self) -> str:
@@ -65,11 +77,14 @@ class KeptDocuments:
         return self.query.collection.rpartition("/")[2]
 
 
-def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptDocuments, ...]:
+def kept_elsewhere(
+    user: Scope, user_fields: Sequence[UserField], groups: Sequence[str] = ()
+) -> tuple[KeptDocuments, ...]:
     """Return what is kept about ``user`` outside the user's own part of the database, besides the membership.
 
     Args:
         user_fields: the fields of the app's own collections that name users.
+        groups: the groups that the user is or was a member of.
     """
     own = (Filter("uid", "==", user.uid),)
     root = f"apps/{user.app_id}"
@@ -87,8 +102,23 @@ def kept_elsewhere(user: Scope, user_fields: Sequence[UserField]) -> tuple[KeptD
         KeptDocuments(Query(f"{root}/sources", where=own, limit=_PAGE), exported=False),
         # An invitation belongs to the app. Only the name of its creator belongs to the user.
         KeptDocuments(invites, "created_by", "anonymize", exported=False),
-        *(KeptDocuments(each.query(user, _PAGE), each.field, each.on_erase) for each in user_fields),
+        *(
+            KeptDocuments(each.query(user, _PAGE), each.field, each.on_erase)
+            for each in user_fields
+            if not each.of_groups
+        ),
+        *(
+            KeptDocuments(each.query(user, _PAGE, group), each.field, each.on_erase, group=group)
+            for group in groups
+            for each in user_fields
+            if each.of_groups
+        ),
     )
+
+
+def groups_of(store: ScopedStore, user: Scope) -> list[str]:
+    """Return the groups that a user is or was a member of."""
+    return [] if user.group is not None else list(store.ids(user.memberships()))
 
 
 def pages(store: ScopedStore, kept: KeptDocuments, most: int = _PAGE) -> Iterator[list[Document]]:

@@ -2,7 +2,7 @@
 
 ``apps/{app}/groups/{group}`` is the group, and ``members/{uid}`` below it says what each member may do. That document
 decides each request for a group's data, so a change holds at once. ``users/{uid}/memberships/{group}`` is a copy, by
-which a user's groups are found. One transaction writes all three.
+which a user's groups are found. It stays when they leave, without a role. One transaction writes all three.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Any, Final, Literal, get_args
 from ..billing.entitlements import Entitlements
 from ..errors import Conflict, Forbidden, InvalidId, NotFound
 from ..identity.base import Caller
+from ..membership.invites import Invitation, InviteInvalid, checked_invite, invite_path, new_invitation, use_of
+from ..membership.policy import Policy
+from ..membership.removals import Removed
 from ..paging import Page
 from ..records.cursors import cursor_of, position_of
 from ..scope import GROUP, Scope, check_uid
 from ..store.audit import OPERATOR, audit_writes
-from ..store.base import Create, Delete, Document, Filter, Order, Query, Set, Transaction, Update, Write
+from ..store.base import DELETE_FIELD, Create, Delete, Document, Filter, Order, Query, Set, Transaction, Update, Write
 from ..store.fence import CLOSED
+from ..store.guard import Guard
 from ..store.scoped import ScopedStore
-from .invites import Invitation, InviteInvalid, checked_invite, invite_path, new_invitation, use_of
-from .policy import Policy
-from .removals import Removed
 
 __all__ = [
     "ROLES",
@@ -39,6 +40,8 @@ __all__ = [
     "TooManyMembers",
     "forget_group",
     "forget_member",
+    "guard_of",
+    "owner_of",
 ]
 
 GroupRole = Literal["viewer", "editor", "owner"]
@@ -395,7 +398,6 @@ def forget_member(store: ScopedStore, user: Scope, group: str, now: datetime) ->
     def work(transaction: Transaction) -> bool:
         document, member = transaction.get(place.root), transaction.get(place.group_member(uid))
         if document is None or member is None:
-            transaction.write(*_leaving(place, uid))
             return True
         if document.data["members"] == 1:
             return False
@@ -413,6 +415,24 @@ def forget_member(store: ScopedStore, user: Scope, group: str, now: datetime) ->
         return True
 
     return store.transaction(work)
+
+
+def guard_of(place: Scope, uid: str) -> Guard:
+    """Return the guard of a group's data for one request of a user."""
+    return Guard(place.group_member(uid), _check_member)
+
+
+def _check_member(member: Document | None, writes: bool) -> None:
+    if member is None:
+        raise NotFound
+    if writes and member.data["role"] == "viewer":
+        raise Forbidden("Viewers of this group do not write.")
+
+
+def owner_of(store: ScopedStore, place: Scope) -> str | None:
+    """Return the id of one of a group's owners; None if there is no such group any more."""
+    found = store.query(Query(place.group_members(), where=(Filter("role", "==", "owner"),), limit=1))
+    return found[0].id if found else None
 
 
 def forget_group(store: ScopedStore, place: Scope) -> None:
@@ -434,7 +454,9 @@ def _member_writes(
 
 
 def _leaving(place: Scope, uid: str) -> list[Write]:
-    return [Delete(place.group_member(uid)), Delete(place.of(uid).membership(str(place.group)))]
+    # The copy stays without role and time, so that an erasure finds what the user wrote in the group.
+    left = {"role": DELETE_FIELD, "joined_at": DELETE_FIELD}
+    return [Delete(place.group_member(uid)), Update(place.of(uid).membership(str(place.group)), left)]
 
 
 def _counts(group: Document, before: str | None, after: str | None) -> dict[str, int]:

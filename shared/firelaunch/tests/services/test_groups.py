@@ -15,10 +15,10 @@ from firelaunch.billing.entitlements import Entitlements
 from firelaunch.errors import Fenced, FirelaunchError, Forbidden, InvalidCursor, NotFound, Unauthenticated
 from firelaunch.identity import Caller
 from firelaunch.identity.base import caller_from_claims
-from firelaunch.membership.groups import Groups, LastOwner, TooManyGroups, TooManyMembers
 from firelaunch.membership.invites import InviteInvalid
 from firelaunch.membership.removals import Removed
 from firelaunch.scope import GROUP, Scope
+from firelaunch.services.groups import Groups, LastOwner, TooManyGroups, TooManyMembers
 from firelaunch.settings.plans import Plan
 from firelaunch.store.base import Create, DocumentStore, Query
 from firelaunch.store.scoped import ScopedStore
@@ -377,8 +377,9 @@ def act(world: World, group: str, codes: list[str], step: tuple[str, str, str, s
 
 def check(world: World, group: str, out: set[str]) -> None:
     roles, document = world.roles(group), world.store.get(APP.of_group(group).root)
-    copies = {uid for uid in UIDS if group in world.store.ids(APP.of(uid).memberships())}
-    assert copies == set(roles), "the copies below the users are of the members"
+    copies = {uid: world.store.get(APP.of(uid).membership(group)) for uid in UIDS}
+    held = {uid: copy.data["role"] for uid, copy in copies.items() if copy is not None and "role" in copy.data}
+    assert held == roles, "the copies below the users are of the members"
     assert not out & set(roles), "who was removed is in"
     assert (document is None) == (not roles)
     if document is not None:
