@@ -49,7 +49,13 @@ def test_few_mutants_are_allowed_and_each_says_why() -> None:
     assert all(len(entry["reason"]) > 40 for entry in entries)
 
 
-def test_the_rules_look_nothing_up() -> None:
+def test_the_rules_look_up_a_groups_membership_for_groups_and_nothing_else() -> None:
     text = RULES.read_text()
-    assert "get(/" not in text
-    assert "exists(" not in text
+    look_ups = re.findall(r"(?:get|exists)(?:After)?\(/[^\n]*", text)
+    membership = "/databases/$(database)/documents/apps/$(app)/groups/$(group)/members/$(request.auth.uid)"
+    assert look_ups == [f"get({membership}).data.role;"]
+    before, _, after = text.partition("match /groups/{group} {")
+    groups, _, rest = after.partition("\n      }\n")
+    assert re.findall(r"(?<!function )(?:groupRole|isGroup\w+)\(app", groups) != []
+    functions = r"function (?:groupRole|isGroup\w+)\(.*?\n    }\n"
+    assert not re.findall(r"groupRole|isGroup", re.sub(functions, "", before, flags=re.DOTALL) + rest)

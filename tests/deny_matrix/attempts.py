@@ -125,8 +125,8 @@ def _rest(place: Place) -> Iterator[Operation]:
         yield Operation(name, "rest", "list", place.path if "by name" in name else collection)
     for name in _ON_GROUPS:
         yield Operation(name, "rest", "group", f"**/{group}")
-    for parent in (f"apps/{place.app}", f"apps/{place.app}/users/{place.uid}"):
-        yield Operation(_ON_GROUPS[0], "rest", "group", f"{parent}/**/{group}")
+    for parent in ("", f"/users/{place.uid}", f"/groups/of-{place.uid}"):
+        yield Operation(_ON_GROUPS[0], "rest", "group", f"apps/{place.app}{parent}/**/{group}")
 
 
 def _listen(place: Place) -> Iterator[Operation]:

@@ -18,6 +18,8 @@ match /boards/{board} { allow read, write: if true; }
 match /boards/{board}/{any}/{id} { allow read, write; }
 match /users/{uid}/notes/{rest=**} { allow read, write: if true; }
 match /users/{uid}/boards/{board}/{any}/{rest=**} { allow read, write; }
+match /groups/{group}/notes/{rest=**} { allow read; allow write: if true; }
+match /groups/{group}/boards/{board}/{any}/{rest=**} { allow read: if true; allow write; }
 """
 
 

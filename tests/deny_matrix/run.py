@@ -22,7 +22,14 @@ from .tokens import TOKENS
 __all__ = ["ACTING", "DENY_ALL", "DOCUMENT", "Report", "check_that_rules_bind", "run"]
 
 DENY_ALL = "rules_version = '2';\nservice cloud.firestore { match /{path=**} { allow read, write: if false; } }\n"
-DOCUMENT = {"title": "A name", "archived": False, "message_count": 1, "plan": "free", "embedding": (1.0, 0.0, 0.2)}
+DOCUMENT = {
+    "title": "A name",
+    "archived": False,
+    "message_count": 1,
+    "plan": "free",
+    "role": "editor",
+    "embedding": (1.0, 0.0, 0.2),
+}
 """What every place holds."""
 ACTING = "ada, a member of alpha"
 """The token of the canary."""

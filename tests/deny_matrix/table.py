@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from firelaunch.store.reserved_paths import SAMPLE, built
+from firelaunch.store.reserved_paths import SAMPLE, SAMPLE_GROUP, built
 
 __all__ = ["ALLOWED", "MODEL", "OWN", "UNNAMED", "Right", "allows", "role_in"]
 
@@ -15,7 +15,7 @@ Right = Literal["get", "list", "group", "create", "rename", "change", "delete"]
 """What an operation asks for. ``rename`` sets a valid ``title`` or ``archived``, ``change`` is every other update."""
 
 Who = Literal["member", "self"]
-"""``member`` has a role in the app of the path; ``self`` is moreover the user of the path."""
+"""``member`` has a role in the app of the path; ``self`` is moreover the user of the path, or the group's member."""
 
 _KNOWN = (
     "apps/{app}",
@@ -31,6 +31,8 @@ _KNOWN = (
     "apps/{app}/users/{uid}/gates/documents",
     "apps/{app}/users/{uid}/devices/d1",
     "apps/{app}/users/{uid}/memory/notes",
+    "apps/{app}/groups/of-{uid}",
+    "apps/{app}/groups/of-{uid}/members/{uid}",
     "apps/{app}/rollups/2026-01-31",
     "apps/{app}/device_owners/d1",
     "apps/{app}/library/d1",
@@ -62,7 +64,8 @@ def _shape(document: str) -> tuple[str, ...]:
     return tuple(document.split("/")[::2])
 
 
-_SAMPLES = {SAMPLE.app_id: "{app}", SAMPLE.uid: "{uid}"}
+_SAMPLES = {SAMPLE.app_id: "{app}", SAMPLE.uid: "{uid}", SAMPLE_GROUP: "of-{uid}"}
+"""Each user is the one member of a group of theirs."""
 
 MODEL = _model()
 """The documents that there are."""
@@ -74,6 +77,8 @@ UNNAMED = (
     "apps/{app}/users/{uid}/documents/d1/chunks/k1/parts/p1",
     "apps/{app}/library/d1/chunks/k1/parts/p1",
     "apps/{app}/members/{uid}/notes/n1",
+    "apps/{app}/groups/of-{uid}/secrets/s1",
+    "apps/{app}/groups/of-{uid}/members/{uid}/notes/n1",
     "membership_locks/{uid}",
     "users/{uid}",
     "users/{uid}/chats/c1",
@@ -94,6 +99,8 @@ ALLOWED: Mapping[str, tuple[Who, frozenset[Right]]] = {
     "apps/{app}/users/{uid}/usage/2026-01-31": ("self", _READ),
     "apps/{app}/library/d1": ("member", _READ),
     "apps/{app}/library/d1/chunks/k1": ("member", _READ),
+    "apps/{app}/groups/of-{uid}": ("self", frozenset({"get"})),
+    "apps/{app}/groups/of-{uid}/members/{uid}": ("self", _READ),
 }
 
 _EVERYTHING: frozenset[Right] = _READ | {"create", "rename", "change", "delete"}
@@ -104,9 +111,11 @@ OWN: Mapping[str, tuple[Who, frozenset[Right]]] = {
     "apps/{app}/boards/b1/parts/p1": ("member", _EVERYTHING),
     "apps/{app}/users/{uid}/notes/n1": ("self", _EVERYTHING),
     "apps/{app}/users/{uid}/boards/b1/parts/p1": ("self", _EVERYTHING),
+    "apps/{app}/groups/of-{uid}/notes/n1": ("self", _EVERYTHING),
+    "apps/{app}/groups/of-{uid}/boards/b1/parts/p1": ("self", _EVERYTHING),
 }
 """Documents of apps' own collections, and what the widest rules of an app's own open there: everything, and to nobody
-but the app's members, or the user."""
+but the app's members, the user, or the group's editors."""
 
 
 @dataclass(frozen=True, slots=True)

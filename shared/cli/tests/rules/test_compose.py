@@ -75,6 +75,9 @@ class World:
     def put(self, *paths: str) -> None:
         self._client.put({path: {"text": "x"} for path in paths})
 
+    def put_all(self, documents: dict[str, dict[str, Any]]) -> None:
+        self._client.put(documents)
+
     def under(self, rules: Composed | str) -> World:
         text = rules if isinstance(rules, str) else rules.text
         self._emulator.load_rules(self._project, text)
@@ -121,6 +124,60 @@ def test_a_fragment_works_for_the_apps_members_and_for_nobody_else(world: World)
         assert not world.may(user, "get", "apps/shop/boards/b"), user
         assert not world.may(user, "get", "apps/shop/users/ada/notes/n"), user
         assert not world.may(user, "group", "notes"), user
+
+
+GROUP_MEALS = """\
+match /groups/{group}/meals/{meal} {
+  allow read;
+  allow create, update: if request.resource.data.text is string;
+}
+"""
+
+
+def test_rules_below_a_group_are_for_its_members_by_their_role(world: World) -> None:
+    world.put("apps/notes/groups/g/meals/m", "apps/notes/groups/other/meals/m", "apps/shop/groups/g/meals/m")
+    roles = {"ada": "viewer", "ann": "editor", "bob": "owner"}
+    world.put_all({f"apps/notes/groups/g/members/{uid}": {"role": role} for uid, role in roles.items()})
+    world.put_all({"apps/shop/groups/g/members/ada": {"role": "owner"}})
+    world.under(built_rules(fragment(GROUP_MEALS)))
+    for user in ("ada", "ann"):
+        assert world.may(user, "get", "apps/notes/groups/g/meals/m"), user
+        assert world.may(user, "list", "apps/notes/groups/g/meals"), user
+    assert world.may("ann", "create", "apps/notes/groups/g/meals/new", text="x")
+    assert not world.may("ann", "create", "apps/notes/groups/g/meals/odd", text=1)
+    assert not world.may("ada", "create", "apps/notes/groups/g/meals/mine", text="x")
+    for user in ("bob", "ada of the shop", "no role", "stranger"):  # bob is an owner who left the app
+        assert not world.may(user, "get", "apps/notes/groups/g/meals/m"), user
+        assert not world.may(user, "create", "apps/notes/groups/g/meals/theirs", text="x"), user
+    for user in USERS:
+        assert not world.may(user, "get", "apps/notes/groups/other/meals/m"), user
+        assert not world.may(user, "get", "apps/shop/groups/g/meals/m"), user
+        assert not world.may(user, "delete", "apps/notes/groups/g/meals/m"), user
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("match /groups/{g}/meals/{m} { allow read, write; }", "write two allows"),
+        ("match /groups/mine/meals/{m} { allow read; }", "names one group"),
+        ("match /groups/{g} { allow read; }", "firelaunch keeps"),
+        ("match /groups/{g}/members/{m} { allow read; }", "firelaunch keeps"),
+        ("match /groups/{g}/invites/{m} { allow read; }", "firelaunch keeps"),
+        ("match /groups/{g}/{rest=**} { allow read; }", "firelaunch keeps"),
+        ("match /{any}/{g}/meals/{m} { allow read; }", "firelaunch keeps"),
+        ("match /boards/{b} { allow read: if isGroupMember('shop', b); }", "take it out"),
+        ("match /boards/{b} { allow read: if groupRole('shop', b) == 'owner'; }", "take it out"),
+    ],
+)
+def test_a_fragment_reaches_no_group_but_by_the_guard_of_its_own_app(text: str, says: str) -> None:
+    assert any(says in refusal for refusal in refusals(text)), refusals(text)
+
+
+def test_groups_need_base_rules_that_know_them() -> None:
+    base = re.sub(r"function isGroupMember.*?\n    }\n", "", BASE, flags=re.DOTALL)
+    base = re.sub(r"      match /groups/\{group\} \{.*?\n      }\n", "", base, flags=re.DOTALL)
+    with pytest.raises(CompositionRefused, match="have no groups"):
+        compose(base, [fragment(GROUP_MEALS)])
 
 
 def test_two_apps_may_use_the_same_names_each_for_its_own(world: World) -> None:

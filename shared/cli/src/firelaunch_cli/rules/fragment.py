@@ -1,7 +1,8 @@
 """Check an app's own rules, and bind them to the app.
 
 A fragment's matches are relative to ``apps/<app>``. Each of its conditions is combined with membership in the app
-(below ``users/{uid}``, with being that user), so that a fragment can't let in anyone else.
+(below ``users/{uid}``, with being that user; below ``groups/{group}``, with the role in that group), so that a fragment
+can't let in anyone else.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ MARKER = re.compile(r"^[ \t]*// (begin|end) app (\S+)[ \t]*$", re.MULTILINE)
 """The comment lines around an app's block in the built file."""
 
 _LOOK_UPS = {"get", "exists", "getAfter", "existsAfter"}
+_OF_GROUPS = frozenset({"isGroupMember", "groupRole"})
+"""Functions of the base that look up the membership of the group that their arguments name."""
+
+_READS = frozenset({"read", "get", "list"})
 _BUILT_IN_FUNCTIONS = {"bool", "bytes", "debug", "float", "int", "path", "string"}
 _BUILT_IN_NAMES = {
     "database", "duration", "firestore", "hashing", "latlng", "math", "request", "resource", "timestamp"
@@ -118,7 +123,7 @@ class _Checks:
 
     def of_statements(self, statements: _Statements) -> Iterator[Problem]:
         for item in reached(statements):
-            message = self._of_path(item.path)
+            message = self._of_path(item.path) or self._of_group(item)
             if message:
                 yield self.problem(item.allow.start, message)
         for match in _matches(statements):
@@ -153,6 +158,15 @@ class _Checks:
                 if segment.name:
                     yield self.problem(segment.start, f"write $({segment.name}) to insert what a wildcard matched")
 
+    def _of_group(self, item: _Reached) -> str:
+        if item.path[0] != "groups":
+            return ""
+        if not self._helpers >= _OF_GROUPS:
+            return f"the base rules have no groups; declare {' and '.join(sorted(_OF_GROUPS))} there"
+        if len({method.text in _READS for method in item.allow.methods}) > 1:
+            return "this allows reads and writes of a group at once, which ask for different roles; write two allows"
+        return ""
+
     def _of_call(self, call: Expression, callables: frozenset[str]) -> str:
         if call.text in _LOOK_UPS:
             own = f"/databases/$(database)/documents/apps/{self._fragment.app}/notes/$(note)"
@@ -162,6 +176,8 @@ class _Checks:
                 else f"{call.text} looks documents up, which may be another app's; write a whole path of your own "
                 f"in place, as in {call.text}({own})"
             )
+        if call.text in _OF_GROUPS:
+            return f"{call.text} is put before each condition below groups/{{group}} by itself; take it out"
         return "" if call.text in callables else f"there is no function {call.text}; declare it, or mend its name"
 
     def _is_own(self, arguments: Sequence[Expression]) -> bool:
@@ -205,6 +221,8 @@ class _Checks:
             return f"/{written} is the path of a collection, and matches no document; add a wildcard, as in /{{id}}"
         if path[0] == "users" and not path[1].startswith("{"):
             return f"/{written} names one user; write /users/{{uid}}/... and compare uid in the condition"
+        if path[0] == "groups" and not path[1].startswith("{"):
+            return f"/{written} names one group; write /groups/{{group}}/... and compare group in the condition"
         return ""
 
     def _of_names(self, match: _Names) -> Iterator[Problem]:
@@ -247,12 +265,21 @@ def _nodes(statements: _Statements) -> Iterator[Expression]:
             yield from statement.condition.walk()
 
 
+def _group_guard(allow: Allow, group: str, app: str) -> str:
+    """Return the guard of a group's data. Any member reads it, and editors and owners write it."""
+    if allow.methods[0].text in _READS:
+        return f"isGroupMember({group})"
+    return f"isMember('{app}') && groupRole({group}) in ['editor', 'owner']"
+
+
 def _guarded(fragment: Fragment, statements: _Statements) -> str:
     text = fragment.text
     for item in sorted(reached(statements), key=lambda item: item.allow.start, reverse=True):
         allow, guard = item.allow, f"isMember('{fragment.app}')"
         if item.path[0] == "users":
             guard = f"isSelf('{fragment.app}', {item.path[1].strip('{}')})"
+        elif item.path[0] == "groups":
+            guard = _group_guard(allow, f"'{fragment.app}', {item.path[1].strip('{}')}", fragment.app)
         if allow.condition is None:
             end = allow.methods[-1].end
             text = f"{text[:end]}: if {guard}{text[end:]}"

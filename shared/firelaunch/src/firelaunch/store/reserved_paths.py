@@ -16,7 +16,7 @@ from typing import Final
 from ..errors import FirelaunchError
 from ..scope import GROUP, Scope
 
-__all__ = ["SAMPLE", "Pattern", "built", "kept", "kept_names"]
+__all__ = ["SAMPLE", "SAMPLE_GROUP", "Pattern", "built", "kept", "kept_names"]
 
 Pattern = tuple[str, ...]
 """Segments of a path: a name; ``*`` for any one segment; ``**`` for any number of segments, also none."""
@@ -24,7 +24,11 @@ Pattern = tuple[str, ...]
 SAMPLE: Final = Scope("kept-app", "kept-uid")
 """The app and the user with whose scopes :func:`built` builds paths."""
 
-_GROUP = "kept-group"
+SAMPLE_GROUP: Final = "kept-group"
+"""The group with whose scope :func:`built` builds paths."""
+
+_OWNERS = ("users", "groups")
+"""The collections of the app's owners of data, each of whom an app's own collections may lie below."""
 
 _ARGUMENTS = ("kept-id", "1999-12-31", "1999-12-31T23", 4711, date(1999, 12, 31), True, False, ("kept-id",))
 """Arguments to try the methods of ``Scope`` with. All of them take ids, days, numbers or switches."""
@@ -54,18 +58,18 @@ def kept(scope: type[Scope] = Scope) -> tuple[Pattern, ...]:
         TypeError: a method of ``scope`` cannot be tried, or its argument names a collection, so that its paths are not
             known.
     """
-    patterns = {("apps", "*"): None, ("apps", "*", "users", "*"): None}
+    patterns: dict[Pattern, None] = dict.fromkeys([("apps", "*"), *(("apps", "*", owners, "*") for owners in _OWNERS)])
     for name, path in built(scope):
         segments = path.split("/")
         if segments[:2] != ["apps", SAMPLE.app_id]:
             continue  # an app's rules are below apps/<app> and reach nothing else
-        depth = 4 if segments[2:3] == ["users"] else 2
+        depth = 4 if segments[2:3] and segments[2] in _OWNERS else 2
         if len(segments) <= depth:
-            continue  # the app's or the user's document, or the collection of users, which an app's rules pass through
+            continue  # the app's or an owner's document, or a collection of owners, which an app's rules pass through
         collection = segments[depth]
-        if any(str(argument) in collection for argument in (*_ARGUMENTS, SAMPLE.app_id, SAMPLE.uid, _GROUP)):
+        if any(str(argument) in collection for argument in (*_ARGUMENTS, SAMPLE.app_id, SAMPLE.uid, SAMPLE_GROUP)):
             raise TypeError(f"Scope.{name} names a collection by its argument: put the argument into a document's id")
-        patterns["apps", "*", *(("users", "*") if depth == 4 else ()), collection, "**"] = None
+        patterns["apps", "*", *((segments[2], "*") if depth == 4 else ()), collection, "**"] = None
     return tuple(patterns)
 
 
@@ -78,11 +82,8 @@ def built(scope: type[Scope] = Scope) -> Iterator[tuple[str, str]]:
         TypeError: a method accepts none of the arguments, so its paths are not known.
     """
     for name in sorted(name for name in dir(scope) if not name.startswith("_") and name not in _OWN):
-        values = [
-            value
-            for sample in (scope(SAMPLE.app_id), scope(SAMPLE.app_id, SAMPLE.uid), scope(SAMPLE.app_id, GROUP + _GROUP))
-            for value in _results(sample, name)
-        ]
+        owners = (None, SAMPLE.uid, GROUP + SAMPLE_GROUP)
+        values = [value for owner in owners for value in _results(scope(SAMPLE.app_id, owner), name)]
         if not values:
             raise TypeError(f"Scope.{name} takes none of {_ARGUMENTS}: add what it takes to store/reserved_paths.py")
         for value in values:
