@@ -122,6 +122,7 @@ def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> N
     import firelaunch.membership.claims
     import firelaunch.membership.invites
     import firelaunch.membership.removals
+    import firelaunch.services.groups
     from firelaunch.errors import FirelaunchError
     from firelaunch.server.app import _CODES
 
@@ -148,7 +149,9 @@ def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> No
     from firelaunch.settings.app import Settings
     from firelaunch.testing.apps import SETTINGS, write_app
 
-    settings = write_app(tmp_path, SETTINGS + '[jobs]\nurl = "https://x.run.app"\nservice_account = "jobs@x"\n')
+    settings = write_app(
+        tmp_path, SETTINGS + 'groups = 1\n[jobs]\nurl = "https://x.run.app"\nservice_account = "jobs@x"\n'
+    )
     laptop, cloud = {}, {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
     apps = []
     for environ in (laptop, cloud):
@@ -184,6 +187,23 @@ def test_the_page_on_routes_and_the_tests_of_the_page_on_testing_fit_together(tm
     assert len(run) == 3
     for name in run:
         tests[name](app)
+
+
+def test_the_page_on_teams_makes_records_that_a_group_shares(tmp_path: Path) -> None:
+    from firelaunch.server.app import App, init_app
+    from firelaunch.services.build import build
+    from firelaunch.settings.app import Settings
+    from firelaunch.testing.apps import SETTINGS, sign_in, write_app
+
+    page = (ROOT / "docs" / "teams.md").read_text()
+    module: dict[str, Any] = {"__name__": "kitchen"}
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)), module)  # noqa: S102
+    app = App("kitchen", routes=[module["routes"]], collections=[module["meals"]])
+    init_app(app, build(Settings.load(write_app(tmp_path, SETTINGS + "groups = 1\n"), {})), lambda _: ())
+    ada = sign_in(app, "ada")
+    group = ada.post("/v1/groups", {"name": "Family"}).get_json()["id"]
+    assert ada.post(f"/api/groups/{group}/meals", {"name": "Dinner"}).status_code == 201
+    assert ada.get(f"/api/groups/{group}/dinners").get_json()["items"][0]["added_by"] == "ada"
 
 
 def test_the_page_on_an_app_of_ones_own_quotes_the_example_as_it_is() -> None:
