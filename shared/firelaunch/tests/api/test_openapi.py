@@ -108,9 +108,7 @@ def test_the_document_is_of_openapi_3_1_and_has_every_route_and_method_and_no_ot
     assert {(method, path) for method, path, _ in operations(document)} == served
 
 
-def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
-    document: dict[str, Any],
-) -> None:
+def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(documented: Documented) -> None:
     root = Path(firelaunch.__file__).parent
     files = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in OTHER_PROGRAMS]
     files.append(root / "membership/guests.py")  # the one of its room that services run, too
@@ -131,7 +129,7 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
     raised -= {JobFailed, TimedOut, LeaseLost, PushUnavailable}  # told in a job's own error, by no route
     raised -= {FeatureMissing}  # told by an app's own routes alone
     of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
-    told = {found for _, _, operation in operations(document) for found in codes(operation)}
+    told = {found for _, _, operation in operations(dict(documented._document)) for found in codes(operation)}
     assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told
     assert len(raised) > 20
 

@@ -67,9 +67,8 @@ class DevIdentity:
         Raises:
             InvalidId: Firebase Auth could not have issued ``uid``.
         """
-        verified = email is not None
-        claims = {"sub": check_uid(uid), "apps": {self._app_id: role}, "email": email, "email_verified": verified}
-        return self._issue(claims)
+        verified = {} if email is None else {"email_verified": True}
+        return self._issue({"sub": check_uid(uid), "apps": {self._app_id: role}, "email": email, **verified})
 
     def issue_to_guest(self, uid: str) -> str:
         """Issue a token for ``uid`` as Firebase Auth does for an anonymous user.
