@@ -21,6 +21,8 @@ from firelaunch_cli.deploy.spending_alert import ALERT_ROLE
 from support import PYTHON, ROOT, TEMPLATE
 
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), TEMPLATE / ".github" / "workflows" / "test.yml"]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+BOTS = [folder / ".github" / "dependabot.yml" for folder in (ROOT, TEMPLATE)]
 CLOUD_BUILD = ROOT / "deploy" / "cloudbuild.yaml"
 OWN = re.compile(r"(?:^|[\s;&|(])(?:\.\./\.\./)?\.venv/bin/(\w+)((?: +[^;&|)\n]+)?)", re.MULTILINE)
 
@@ -36,9 +38,13 @@ def scripts(path: Path) -> Iterator[str]:
     yield from (step.get("run") or step["script"] for step in steps if "run" in step or "script" in step)
 
 
-@pytest.mark.parametrize("path", [*WORKFLOWS, CLOUD_BUILD], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *FORMS, *BOTS, CLOUD_BUILD], ids=lambda path: path.name)
 def test_each_file_is_of_the_form_that_its_service_publishes(path: Path) -> None:
     schema = "vendor.cloudbuild" if path == CLOUD_BUILD else "vendor.github-workflows"
+    if path in BOTS:
+        schema = "vendor.dependabot"
+    if path in FORMS:
+        schema = "vendor.github-issue-config" if path.name == "config.yml" else "vendor.github-issue-forms"
     command = [PYTHON, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,10 @@ import pytest
 from support import MAKE_HERE, ROOT, clean_environ, copy_repo, free_port
 
 BLOCK = re.compile(r"(?:^<!-- (?P<how>[\w ]+) -->\n)?^```sh\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 PAGES = [page for page in DOCUMENTS if BLOCK.search(page.read_text())]
 
 SERVER = """
