@@ -12,6 +12,7 @@ from firelaunch.testing.emulator import Emulator, unsigned_token
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rules_tester.client import Operation, RestClient, UnexpectedAnswer
+from rules_tester.counterexamples import request_gained
 from rules_tester.formulas import RuleFormulas
 from rules_tester.mutants import Mutant
 from rules_tester.parser import parse
@@ -120,6 +121,8 @@ def decide(emulator: Emulator, project: str, count: int) -> Decisions:
         for number, (condition, other) in enumerate(zip(conditions, changed, strict=True)):
             proved = _is_proved(condition, other)
             found.counts["proofs"] += proved
+            if not proved:
+                _show(found, client, project, number, condition, other)
             for sample in samples:
                 decided = _decided(client, project, sample, f"c{number}")
                 if decided is None:
@@ -159,6 +162,18 @@ def _is_proved(condition: str, other: str) -> bool:
     start = source.index(f"if {condition};") + 3
     mutant = Mutant("any", start, start + len(condition), other)
     return Prover(source, ruleset, Slices(source, ruleset, [])).changes_nothing(mutant)
+
+
+def _show(found: Decisions, client: RestClient, project: str, number: int, condition: str, other: str) -> None:
+    """Have the emulator decide the requests that are said to tell two conditions apart."""
+    before, after = (RuleFormulas(parse(file([text]))) for text in (condition, other))
+    for method in ("get", "create", "update", "delete"):
+        sample = request_gained(before, after, ("databases", "(default)", "documents", "c0", "*"), method)
+        if sample is not None:
+            decided = [_decided(client, project, sample, f"c{place}") for place in (number, number + _EACH)]
+            found.counts["examples"] += 1
+            if None not in decided and decided != [False, True]:
+                found.disagreements.append({"condition": condition, "shown as": other, "request": repr(sample)})
 
 
 def _decided(client: RestClient, project: str, sample: SampleRequest, collection: str) -> bool | None:

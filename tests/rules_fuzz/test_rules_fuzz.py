@@ -24,4 +24,4 @@ def test_formulas_and_the_emulator_decide_alike_and_proofs_hold(
     found = decide(firestore_emulator, firestore_project, 320)
     assert found.disagreements == []
     # A formula that leaves both decisions open agrees with anything.
-    assert found.counts["told"] > 0.7 * found.counts["requests"]
+    assert found.counts["told"] > 0.5 * found.counts["requests"]

@@ -16,7 +16,7 @@ from .case_file import add_cases
 from .cases import CaseError, Suite, load_suite
 from .changes import changed_since
 from .client import UnexpectedAnswer
-from .difference import difference
+from .comparison import compared
 from .emulator import NoEmulator, RulesEmulator, RulesRefused, unsigned_id_token
 from .findings import CoverageGap
 from .investigation import Investigation, investigate, investigate_by_command
@@ -246,13 +246,14 @@ def diff(old: Path, new: Path, as_json: bool) -> None:
     """Say what NEW opens and closes of what OLD allows. Comments, order and names of functions change nothing.
 
     Exits with 0 if nothing changes, 3 if something is closed and nothing opened, 4 if anything is opened, and 2 if a
-    file is wrong. Conditions are compared as they are written, so two that mean the same may be told as a change.
+    file is wrong. With the extra 'proof', changes that make no difference are told by proof, and the others are shown
+    by a request. Without it, two conditions that mean the same and are written otherwise may be told as a change.
     """
     try:
         before, after = (_parsed(path, read_rules(path)) for path in (old, new))
     except ProjectError as error:
         raise WrongRules(str(error)) from None
-    found = difference(before, after)
+    found = compared(before, after)
     if as_json:
         click.echo(json.dumps({"kind": found.kind, "opens": found.opened(), "closes": found.closed()}, indent=2))
     else:

@@ -4,14 +4,14 @@ Each method on each path is allowed by alternatives, each a set of conditions th
 place of their calls. An alternative of the new rules opens something unless the old rules had it with the same
 conditions or fewer. An alternative of the old rules closes something likewise. Conditions are compared as texts, so two
 that mean the same but are written otherwise count as different: nothing that opens is missed, and what is told may be
-no change.
+no change. :mod:`.comparison` sorts those out by proof.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 
 from .patterns import unquoted
@@ -48,6 +48,17 @@ class Right:
     path: tuple[str, ...]
     methods: tuple[str, ...]
     conditions: tuple[str, ...]
+    request: str = ""
+    """A request that shows it, if one was looked for and found."""
+
+    @property
+    def single_methods(self) -> tuple[str, ...]:
+        """The methods, without "read" and "write" that stand for several."""
+        return tuple(method for name in self.methods for method in _GROUPS.get(name, (name,)))
+
+    def only(self, methods: Collection[str], request: str) -> Right:
+        """Return the right with some of its methods, and a request that shows it."""
+        return replace(self, methods=_named(methods), request=request)
 
     @property
     def everybody(self) -> bool:
@@ -63,9 +74,9 @@ class Right:
         return f"{who} {now} {what} {path}{where}"
 
     def example(self) -> str:
-        """Return a request that shows it: "as nobody: get notes/x". Empty if it depends on conditions."""
-        if self.conditions or not self.methods:
-            return ""
+        """Return a request that shows it: "as nobody: get notes/x". Empty if none is known."""
+        if self.request or self.conditions or not self.methods:
+            return self.request
         path = [{"*": "x", "**": "x/y"}.get(part, part) for part in self.path[len(_ROOT) :]]
         method = {"read": "get", "write": "delete"}.get(self.methods[0], self.methods[0])
         return f"as nobody: {method} {'/'.join(path[:-1] if method == 'list' else path)}"
@@ -92,13 +103,17 @@ class RulesDifference:
         return "opens" if self.opens else "closes" if self.closes else "none"
 
     def opened(self) -> list[str]:
-        """Return a sentence for each right that is opened, with a request that shows it where no condition is asked."""
-        shown = ((right.sentence("can now"), right.example()) for right in self.opens)
-        return [f"{sentence} ({example})" if example else sentence for sentence, example in shown]
+        """Return a sentence for each right that is opened, with a request that shows it where one is known."""
+        return _sentences(self.opens, "can now")
 
     def closed(self) -> list[str]:
         """Return a sentence for each right that is closed."""
-        return [right.sentence("can no longer") for right in self.closes]
+        return _sentences(self.closes, "can no longer")
+
+
+def _sentences(rights: Sequence[Right], now: str) -> list[str]:
+    shown = ((right.sentence(now), right.example()) for right in rights)
+    return [f"{sentence} ({example})" if example else sentence for sentence, example in shown]
 
 
 def difference(old: Ruleset | None, new: Ruleset) -> RulesDifference:
@@ -138,11 +153,16 @@ def _grouped(singles: set[_Single]) -> tuple[Right, ...]:
         methods.setdefault((path, conditions), set()).add(method)
     rights = []
     for (path, conditions), found in methods.items():
-        names = []
-        for group, members in _GROUPS.items():
-            names += [group] if found >= set(members) else [member for member in members if member in found]
-        rights.append(Right(path, tuple(names), tuple(sorted(conditions))))
+        rights.append(Right(path, _named(found), tuple(sorted(conditions))))
     return tuple(sorted(rights))
+
+
+def _named(methods: Collection[str]) -> tuple[str, ...]:
+    """Return methods with "read" and "write" in place of all that they stand for."""
+    names: list[str] = []
+    for group, members in _GROUPS.items():
+        names += [group] if set(methods) >= set(members) else [member for member in members if member in methods]
+    return tuple(names)
 
 
 def _rights(ruleset: Ruleset) -> set[_Single]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .cases import Suite
+from .extras import can_prove
 from .findings import CoverageGap, findings
 from .mutants import Mutant
 from .parser import parse
@@ -19,7 +19,7 @@ from .slices import Slices
 from .suggestions import suggest
 from .syntax import Ruleset
 
-__all__ = ["Investigation", "can_prove", "investigate", "investigate_by_command"]
+__all__ = ["Investigation", "investigate", "investigate_by_command"]
 
 _SUGGEST_SECONDS = 120.0
 """The time for suggestions where no limit is given."""
@@ -83,11 +83,6 @@ def investigate_by_command(
     result.proves = proved is not None
     passed_over = frozenset(number for number, key in enumerate(ids_of(result)) if key in allowed)
     return Investigation(result, findings(result, ruleset, slices, passed_over))
-
-
-def can_prove() -> bool:
-    """Return whether the solver is installed: the extra ``proof``."""
-    return importlib.util.find_spec("z3") is not None
 
 
 def _prover(source: str, ruleset: Ruleset, slices: Slices) -> Callable[[Mutant], bool]:

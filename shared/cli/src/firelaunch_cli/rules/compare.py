@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from firelaunch.store.reserved_paths import Pattern
-from rules_tester.difference import RulesDifference, difference
+from rules_tester.comparison import compared
+from rules_tester.difference import RulesDifference
 from rules_tester.parser import parse
 from rules_tester.syntax import Match, ServiceBlock, Statement
 from rules_tester.tokens import RulesSyntaxError
@@ -75,7 +76,7 @@ def compare(live: str | None, new: str) -> Comparison:
 
 def _decisions(old: str, new: str) -> RulesDifference | None:
     try:
-        return difference(parse(old) if old.strip() else None, parse(new))
+        return compared(parse(old) if old.strip() else None, parse(new))
     except RulesSyntaxError:
         return None
 
