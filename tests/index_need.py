@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from firelaunch.errors import ScopeViolation
 from firelaunch.scope import Scope
 from firelaunch.store.base import Filter, Op, Order
 from firelaunch.store.indexes import needed_index
 
 __all__ = ["Need", "Unreadable", "composite_index", "queries"]
 
-_SCOPE = Scope("demo", "ada")
+_SCOPES = (Scope("demo", "ada"), Scope("demo").of_group("g0123456789abcdef01234567"))
 
 
 class Unreadable(Exception):
@@ -86,9 +88,11 @@ def _collection(node: ast.expr, names: dict[str, ast.expr]) -> str:
             return str(last.value).rpartition("/")[2]
         raise ValueError("a collection's id that is put in")
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        path: str = getattr(_SCOPE, node.func.attr)(*["2026-01-31"] * len(node.args))
-        if len(path.split("/")) % 2:
-            return path.rpartition("/")[2]
+        for scope in _SCOPES:
+            with suppress(ScopeViolation):  # users have paths that groups have not, and the other way around
+                path: str = getattr(scope, node.func.attr)(*["2026-01-31"] * len(node.args))
+                if len(path.split("/")) % 2:
+                    return path.rpartition("/")[2]
     raise ValueError(ast.unparse(node))
 
 

@@ -58,6 +58,7 @@ WRITERS_OF_EXPIRY = {
     "jobs/queue.py",
     "turns/batch.py",
     "billing/webhooks.py",
+    "services/groups.py",
     "worker/tasks/erase.py",
     "worker/tasks/merge.py",
     "worker/tasks/user_move.py",
@@ -172,6 +173,7 @@ def after_one_of_each(folder: Path) -> Path:
         SETTINGS + '[budget]\ndaily_usd = "5"\nguests_daily_usd = "5"\n[prices.offline]\ninput = "1"\noutput = "1"\n'
     )
     bounded += '[plans.guest]\nrequests_per_minute = 5\ndaily_usd = "1"\n'
+    bounded = bounded.replace("[plans.free]\n", "[plans.free]\ngroups = 1\n")
     settings = Settings.load(write_app(folder, bounded), {"FIRELAUNCH_DATA": str(folder / "data")})
     store = build_store(settings)
     services: Services = build(settings, store=store)
@@ -184,6 +186,8 @@ def after_one_of_each(folder: Path) -> Path:
     batch = ada.post("/v1/batches", {"inputs": [{"text": "Hello"}], "budget_micro_usd": 100_000}).get_json()
     app.runner.run(batch["id"])
     Invites(store, "demo", services.clock).create("member", uses=1, valid_for=timedelta(hours=1), by="root")
+    group = ada.post("/v1/groups", {"name": "Family"}).get_json()["id"]
+    assert ada.post(f"/v1/groups/{group}/invites").status_code == 201
     owner = Owner("demo", None)
     with StripeServer() as stripe:
         Shop(stripe, store).inbox.receive(Event("evt_1", "invented", services.clock(), owner, None))
