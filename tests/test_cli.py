@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from commands import firelaunch
 from firelaunch.membership.invites import Invites
 from firelaunch.store.firestore import FirestoreStore
 from firelaunch.testing.emulator import Emulator
@@ -26,13 +27,6 @@ from support import PYTHON, ROOT, clean_environ, copy_repo, copy_template, free_
 def repo(tmp_path: Path) -> Path:
     """A copy of this repo without apps."""
     return copy_repo(tmp_path / "repo")
-
-
-def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch_cli", *words]
-    return subprocess.run(
-        command, cwd=repo, env=clean_environ(**environ), capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 PLACES = (
@@ -189,10 +183,7 @@ def test_new_makes_an_app_under_apps_and_refuses_to_make_it_twice(repo: Path) ->
 
 def test_new_says_before_it_asks_which_apps_there_are_and_proposes_a_name_that_is_free(repo: Path) -> None:
     for folder in ("my-app", "my-app-2"):
-        command = [PYTHON, "-m", "firelaunch_cli", "new"]
-        done = subprocess.run(
-            command, cwd=repo, env=clean_environ(), input="\n" * 7, capture_output=True, text=True, check=False
-        )
+        done = firelaunch(repo, "new", said="\n" * 7)
         assert done.returncode == 0, done.stderr
         assert (repo / "apps" / folder / "firelaunch.toml").is_file()
     assert done.stdout.index("There are already: my-app.") < done.stdout.index("What is the app called?")
@@ -322,8 +313,7 @@ def test_an_operator_publishes_an_app_and_invites_its_first_admin(
 def test_a_new_function_is_a_file_a_line_and_a_test_that_passes(tmp_path: Path, kind: str) -> None:
     repo = copy_repo(tmp_path / "repo")
     before = (repo / "functions" / "main.py").read_text().splitlines()
-    command = [PYTHON, "-m", "firelaunch_cli", "new", "function", "greet_all", kind]
-    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    done = firelaunch(repo, "new", "function", "greet_all", kind)
     assert done.returncode == 0, done.stderr
     assert ".venv/bin/pytest -q tests/functions/test_greet_all.py" in done.stdout
     after = (repo / "functions" / "main.py").read_text().splitlines()
@@ -344,8 +334,7 @@ def test_a_new_function_is_a_file_a_line_and_a_test_that_passes(tmp_path: Path, 
 def test_a_function_of_a_name_that_will_not_do_is_not_made(tmp_path: Path, name: str) -> None:
     repo = copy_repo(tmp_path / "repo")
     before = sorted(repo.rglob("*.py"))
-    command = [PYTHON, "-m", "firelaunch_cli", "new", "function", name]
-    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    done = firelaunch(repo, "new", "function", name)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert sorted(path for path in repo.rglob("*.py") if "__pycache__" not in str(path)) == before

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import commands
 import httpx
 import pytest
 from firelaunch.testing.accounts import AccountServer
@@ -26,8 +27,7 @@ from support import PYTHON, clean_environ, copy_repo, free_port
 def repo(tmp_path: Path) -> Path:
     """A copy of this repo with one app, demo."""
     repo = copy_repo(tmp_path / "repo")
-    command = [PYTHON, "-m", "firelaunch_cli", "new", "--no-input", "app_name=Demo"]
-    subprocess.run(command, cwd=repo, env=clean_environ(), check=True, capture_output=True)
+    assert commands.firelaunch(repo, "new", "--no-input", "app_name=Demo").returncode == 0
     return repo
 
 
@@ -252,9 +252,8 @@ def test_the_doctor_says_what_is_wrong_as_text_and_as_json_and_changes_nothing(r
     (tmp_path / "bin" / "git").symlink_to(git)  # the other tools are slow to say their versions
 
     def doctor(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        command = [PYTHON, "-m", "firelaunch_cli", "doctor", "demo", *words]
         env = clean_environ(PORT=str(free_port()), **environ) | {"PATH": str(tmp_path / "bin")}
-        return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
+        return commands.run(repo, ("doctor", "demo", *words), env)
 
     def files() -> dict[Path, bytes]:
         found = (path for path in (repo / "apps").rglob("*") if path.is_file() and "__pycache__" not in path.parts)

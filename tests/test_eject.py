@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import firelaunch
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
 from firelaunch.testing.apps import sign_in
-from support import PYTHON, clean_environ, copy_repo
+from support import copy_repo
 
 
 @pytest.fixture
@@ -45,12 +45,6 @@ def _declare(path: Path, collection: str) -> None:
     head, create = text.split("def create_app", 1)
     imports = "import firelaunch\nfrom datetime import datetime\n\n\n"
     path.write_text(f"{head}{imports}{model}{own}def create_app{create}")
-
-
-def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch_cli", *words]
-    env = clean_environ(**environ)
-    return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import commands
 import pytest
-from support import PYTHON, ROOT, clean_environ, copy_repo
+from support import ROOT, clean_environ, copy_repo
 
 NAME = {f"GIT_{who}_{what}": "ada@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -36,9 +37,7 @@ def git(folder: Path, *words: str) -> str:
 
 
 def firelaunch(folder: Path, *words: str, said: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch_cli", *words]
-    env = clean_environ(**NAME, **environ)
-    return subprocess.run(command, cwd=folder, env=env, input=said, capture_output=True, text=True, check=False)
+    return commands.firelaunch(folder, *words, said=said, **{**NAME, **environ})
 
 
 def test_a_new_app_in_apps_is_said_to_be_kept_by_no_git_and_gets_one_when_asked_for(repo: Path) -> None:
@@ -78,9 +77,7 @@ def test_an_end_of_the_input_at_the_question_means_no(repo: Path) -> None:
 
 def test_where_git_knows_no_name_the_app_is_made_and_it_says_so(repo: Path, tmp_path: Path) -> None:
     nobody = dict.fromkeys(NAME, "")
-    command = [PYTHON, "-m", "firelaunch_cli", "new", "--no-input", "--git", "app_slug=mine"]
-    env = {**clean_environ(HOME=str(tmp_path)), **nobody}
-    done = subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
+    done = firelaunch(repo, "new", "--no-input", "--git", "app_slug=mine", HOME=str(tmp_path), **nobody)
     assert done.returncode == 0, done.stderr
     assert "nothing is committed" in done.stdout
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from commands import firelaunch
 from support import PYTHON, TEMPLATE, clean_environ
 
 MEALS = '''"""Meals."""
@@ -41,7 +42,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def new(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return run(folder, "-m", "firelaunch_cli", "new", "function", *words)
+    return firelaunch(folder, "new", "function", *words)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 import hcl2
 import pytest
+from commands import firelaunch
 from deploy.own_app import declare
 from fakes.google import GoogleCloud
 from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
@@ -21,7 +22,7 @@ from firelaunch_cli.deploy.iam import account
 from firelaunch_cli.deploy.resources import Place
 from firelaunch_cli.deploy.steps import perform
 from firelaunch_cli.deploy.terraform import left_to_terraform
-from support import PYTHON, ROOT, clean_environ, copy_repo, copy_template
+from support import ROOT, copy_repo, copy_template
 from terraform_plan import META, SOURCE, blocks, planned
 
 SCHEMA = json.loads((ROOT / "tests" / "terraform_schema.json").read_text())
@@ -126,12 +127,6 @@ def app(repo: Path, app_id: str, **settings: str) -> None:
         text, count = re.subn(rf'^{key} = "[^"]*"$', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
         assert count, key
     path.write_text(text)
-
-
-def firelaunch(repo: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    command = [PYTHON, "-m", "firelaunch_cli", *words]
-    env = clean_environ(**environ)
-    return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import pytest
 from support import PYTHON, ROOT, clean_environ
 
@@ -67,8 +68,7 @@ def run(repo: Path, environ: dict[str, str]) -> Upgrade:
     """``firelaunch ...`` in the repo."""
 
     def call(*words: str, cwd: Path = repo) -> subprocess.CompletedProcess[str]:
-        command = [PYTHON, "-m", "firelaunch_cli", *words]
-        return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+        return commands.run(cwd, words, environ)
 
     return call
 

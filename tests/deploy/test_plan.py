@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 from click.testing import CliRunner
 from firelaunch.errors import SettingsError
@@ -93,8 +92,7 @@ def dry_run(repo: Path, app: str, *more: str, **environ: str) -> str:
     """What ``firelaunch deploy APP --dry-run`` prints, with no gcloud on the PATH and nobody logged in."""
     given = {"PATH": "/nonexistent", "GOOGLE_CLOUD_PROJECT": "demo-project", "HOME": "/nonexistent"} | environ
     environ = clean_environ(**{name: value for name, value in given.items() if value})
-    command = [sys.executable, "-m", "firelaunch_cli", "deploy", app, "--dry-run", *more]
-    done = subprocess.run(command, cwd=repo, env=environ, capture_output=True, text=True, check=False)
+    done = commands.run(repo, ("deploy", app, "--dry-run", *more), environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -247,10 +245,7 @@ def test_a_plans_summary_says_where_data_is_and_how_it_is_protected(plans: dict[
 def test_prompts_that_are_released_already_are_told_from_those_that_a_deploy_releases(tmp_path: Path) -> None:
     repo = copy_repo(tmp_path / "repo")
     settings(repo / "apps" / "old", id="old")
-    done = subprocess.run(
-        [sys.executable, "-m", "firelaunch_cli", "lock-prompts", "old"], cwd=repo, env=clean_environ(), check=False
-    )
-    assert done.returncode == 0
+    assert commands.firelaunch(repo, "lock-prompts", "old").returncode == 0
     assert "chat@1, released and not changed any more" in " ".join(page_of(dry_run(repo, "old"))["lock"])
 
 
@@ -277,8 +272,7 @@ def test_an_app_that_uses_a_restored_database_is_deployed_to_it_and_no_other_app
     assert "DEDICATED_APPS=notes=notes-back,walled" in plan
     assert "database=notes-back" in next(line for line in plan.splitlines() if "eventarc triggers create" in line)
     (repo / "apps" / "walled" / "firelaunch.toml").write_text(moved.replace('"walled"', '"notes-back"'))
-    command = [sys.executable, "-m", "firelaunch_cli", "deploy", "notes", "--dry-run"]
-    done = subprocess.run(command, cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False)
+    done = commands.firelaunch(repo, "deploy", "notes", "--dry-run")
     assert done.returncode == 2
     assert "the id of another app here" in done.stderr
 
@@ -379,11 +373,8 @@ def test_every_step_that_can_fail_has_its_mend(plans: dict[str, str]) -> None:
 def test_a_plan_without_a_project_says_how_to_name_one(tmp_path: Path) -> None:
     repo = copy_repo(tmp_path / "repo")
     copy_template(repo / "apps" / "my-app")
-    command = [sys.executable, "-m", "firelaunch_cli", "deploy", "my-app"]
     for flags, code in (["--dry-run"], 0), ([], 1):
-        done = subprocess.run(
-            [*command, *flags], cwd=repo, env=clean_environ(), capture_output=True, text=True, check=False
-        )
+        done = commands.firelaunch(repo, "deploy", "my-app", *flags)
         assert done.returncode == code
         assert "set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT" in done.stdout + done.stderr
 

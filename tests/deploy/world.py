@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import commands
 from fakes.google import GoogleCloud
 from support import clean_environ, copy_repo, copy_template
 
@@ -81,16 +82,7 @@ class World:
     def firelaunch(self, *arguments: str, **environ: str) -> Done:
         """A command of ``firelaunch``, from the root of the clone; with more variables."""
         before = len(self.cloud.requests)
-        command = [sys.executable, "-m", "firelaunch_cli", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env={**self._environ, **environ},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-        )
+        done = commands.run(self.root, arguments, {**self._environ, **environ}, timeout=900)
         return Done(done.returncode, done.stdout + done.stderr, self.cloud.requests[before:])
 
     def broken_off(self, at: int, *arguments: str) -> bool:
