@@ -87,6 +87,7 @@ from .declared import Declared
 from .request_spans import begin_span, finish_span, leave_span
 from .tasks import upkeep_handlers
 from .unreadable import refusal_of
+from .url_rule import UrlRule
 
 __all__ = ["App", "handle_errors", "init_app", "invalid", "trust_hops"]
 
@@ -197,6 +198,7 @@ class App(OpenAPI):
 
     request_class = _Request
     json_provider_class = _JSONProvider
+    url_rule_class = UrlRule
 
     def __init__(
         self,
