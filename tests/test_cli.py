@@ -264,6 +264,14 @@ def test_the_command_line_loads_a_commands_modules_only_when_it_is_called() -> N
     }
 
 
+@pytest.mark.parametrize("module", ["deploy", "rules"])
+def test_a_command_that_reads_no_data_does_without_googles_firestore_client(module: str) -> None:
+    """It takes longer to import than all else of the command."""
+    code = f"import sys, firelaunch_cli.commands.{module}; print('google.cloud.firestore' in sys.modules)"
+    done = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_every_make_target_is_listed_by_help() -> None:
     make = shutil.which("make")
     assert make is not None

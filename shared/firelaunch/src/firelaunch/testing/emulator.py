@@ -19,9 +19,10 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ..store.firestore import FirestoreStore
+if TYPE_CHECKING:
+    from ..store.firestore import FirestoreStore
 
 __all__ = ["MEND", "Emulator", "EmulatorUnavailable", "RulesError", "find_jar", "unsigned_token"]
 
@@ -208,6 +209,8 @@ class Emulator:
 
     def store(self, project: str, database: str = "(default)") -> FirestoreStore:
         """Return a store with an owner's rights, to which rules do not apply."""
+        from ..store.firestore import FirestoreStore  # Google's client takes half a second to import
+
         return FirestoreStore(project, database, self.client(project, database))
 
     def client(self, project: str, database: str = "(default)") -> Any:
