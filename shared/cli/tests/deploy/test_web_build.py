@@ -1,4 +1,4 @@
-"""A web client is built where it has changed, by the npm that is there; here one that writes down what it is asked."""
+"""A web client is built only where it has changed. A stand-in for npm records how it is called."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def app(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    """A PATH on which Node and npm are the test's own."""
+    """A PATH with stand-ins for Node and npm."""
     program(tmp_path / "bin", "npm", NPM)
     program(tmp_path / "bin", "node", "#!/bin/sh\necho v20.19.0\n")
     return f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -59,7 +59,7 @@ def build(app: Path, path: str, titles: list[str]) -> WebBuild:
 
 
 def calls(app: Path) -> list[str]:
-    """What npm was asked since the last time."""
+    """The first argument of each call of npm since the last look."""
     file = app / "web" / "calls.txt"
     found = file.read_text().split() if file.exists() else []
     file.unlink(missing_ok=True)

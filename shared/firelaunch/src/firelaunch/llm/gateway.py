@@ -661,7 +661,7 @@ class ModelSession:
 
 @dataclass(slots=True)
 class _Reply:
-    """What has come of one call so far."""
+    """The parts of one call's answer that have come so far."""
 
     call: ModelCall
     streamed: bool = False

@@ -1554,7 +1554,7 @@ export interface components {
             usage: components["schemas"]["TurnUsage"];
         };
         /**
-         * @description Where to fetch a document's file.
+         * @description A link to a document's file.
          * @example {
          *       "bytes": 182044,
          *       "document_id": "d0123456789abcdef0123456789abcdef",

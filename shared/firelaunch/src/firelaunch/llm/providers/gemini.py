@@ -41,7 +41,7 @@ _UNSIGNED = "skip_thought_signature_validator"
 
 @dataclass(frozen=True, slots=True)
 class GeminiOptions:
-    """What is the same in all requests of an app.
+    """The settings that all requests of an app share.
 
     Attributes:
         safety: the threshold of each category, in the settings' words
