@@ -12,7 +12,7 @@ import pytest
 from firelaunch.errors import FirelaunchError, IndexFailed
 from firelaunch.rag.index.base import LIBRARY, Entry, Hit, Index, owner_of
 from firelaunch.rag.index.scoped import ScopedIndex
-from firelaunch.scope import Scope
+from firelaunch.scope import GROUP, Scope
 
 ADA, BEN = Scope("demo", "ada"), Scope("demo", "ben")
 SHOP_ADA = Scope("shop", "ada")
@@ -271,12 +271,12 @@ QUERIES = 2_000
 
 
 def test_two_thousand_random_queries_across_users_and_apps_return_nothing_foreign(index: Index) -> None:
-    """Users of one name in two apps, libraries, two versions: a query returns what is its scope's, and all of it."""
+    """Users and groups of one name in two apps, libraries, two versions: a query returns its scope's, and all of it."""
     random_ = random.Random(7)  # noqa: S311 - the same queries each time
-    scopes = [Scope(app, uid) for app in ("demo", "shop") for uid in ("ada", "ben", None)]
+    scopes = [Scope(app, uid) for app in ("demo", "shop") for uid in ("ada", "ben", f"{GROUP}ada", None)]
     held: dict[tuple[Scope, str], dict[str, Entry]] = {}
     for scope, version in itertools.product(scopes, (V1, V2)):
-        mark = f"{scope.app_id}-{scope.uid or 'lib'}-{version}"
+        mark = f"{scope.app_id}-{(scope.uid or 'lib').replace('~', '_')}-{version}"
         entries = [
             entry(f"{mark}-{n}", axis(*(random_.gauss(0, 1) for _ in range(D))), f"{mark} word{n % 3}", f"doc{n % 2}")
             for n in range(6)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from flask import Response, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from ..documents.catalog import DocumentSource
+from ..documents.catalog import Documents, DocumentSource
 from ..errors import (
     BadRequest,
     Conflict,
@@ -80,6 +80,10 @@ _DOCUMENT = {
 _ELSEWHERE = {"url": "https://example.com/guide.html"}
 
 
+_FOR_A_GROUP = "For the members of this group; its editors and owners may."
+_OF_A_GROUP = "This group's documents, for its members, rather than the caller's own."
+
+
 class NewDocument(Body):
     """A document that is elsewhere: one of ``url`` and ``upload``."""
 
@@ -92,6 +96,7 @@ class NewDocument(Body):
         description="Name of a file that the client put into Firebase Storage, in its user's `uploads` folder.",
     )
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
+    group: str | None = Field(default=None, max_length=64, description=_FOR_A_GROUP)
 
 
 def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
@@ -104,6 +109,7 @@ class DocumentUpload(BaseModel):
     file: Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
     name: str = Field(default="", max_length=200, description="What it is known by; the file's own name if left out.")
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
+    group: str = Field(default="", max_length=64, description=_FOR_A_GROUP)
 
 
 class NewCrawl(Body):
@@ -166,12 +172,14 @@ class LibraryQuery(QueryModel):
 
     model_config = ConfigDict(extra="forbid")
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
+    group: str | None = Field(default=None, max_length=64, description=_OF_A_GROUP)
 
 
 class ListQuery(PageQuery):
     """Names a page of documents, and chooses between the library and the caller's own."""
 
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
+    group: str | None = Field(default=None, max_length=64, description=_OF_A_GROUP)
 
 
 _TEXT_CHARACTERS = 20_000
@@ -294,8 +302,8 @@ def _text(document: str, query: TextQuery) -> dict[str, Any]:
     start, end = query.start, query.end if query.end is not None else query.start + _TEXT_CHARACTERS
     if not start < end <= start + _TEXT_CHARACTERS:
         raise BadRequest(f"end: 1 to {_TEXT_CHARACTERS} characters after start.")
-    scope = _scope(caller(), library=query.library)
-    record, span = services().documents.read(scope, document, start, end, around=query.around, passage=query.chunk_id)
+    documents, scope = _documents(library=query.library, group=query.group)
+    record, span = documents.read(scope, document, start, end, around=query.around, passage=query.chunk_id)
     if span is None:
         raise BadRequest("start: the document's text ends before it.")
     return {
@@ -357,13 +365,14 @@ def upload() -> tuple[dict[str, Any], int]:
 
 @api.get(
     "/documents",
-    responses={200: DocumentPage, **errors(InvalidCursor)},
+    responses={200: DocumentPage, **errors(InvalidCursor, InvalidId, NotFound)},
     operation_id="listDocuments",
     summary="List documents",
 )
 def index(query: ListQuery) -> dict[str, Any]:
     """List documents."""
-    page = services().documents.page(_scope(caller(), library=query.library), query.limit, query.cursor)
+    documents, scope = _documents(library=query.library, group=query.group)
+    page = documents.page(scope, query.limit, query.cursor)
     return {"items": page.items, "next_cursor": page.next_cursor}
 
 
@@ -389,7 +398,8 @@ def crawl(body: NewCrawl) -> tuple[dict[str, Any], int]:
 )
 def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
     """Read a document's state."""
-    return services().documents.get(_scope(caller(), library=query.library), path.id)
+    documents, scope = _documents(library=query.library, group=query.group)
+    return documents.get(scope, path.id)
 
 
 @api.get(
@@ -416,7 +426,8 @@ def text(path: Path, query: TextQuery) -> dict[str, Any]:
 def file(path: Path, query: LibraryQuery) -> dict[str, Any]:
     """Get a link to a document's file."""
     until = services().clock() + timedelta(seconds=_LINK_SECONDS)
-    scope = _scope(caller(), library=query.library)
+    documents, scope = _documents(library=query.library, group=query.group)
+    documents.get(scope, path.id)  # a link's key may have to be written, which viewers of a group could not
     record, link = services().documents.link_to_file(scope, path.id, until)
     return {
         "document_id": path.id,
@@ -482,8 +493,29 @@ def limits() -> dict[str, Any]:
 )
 def delete(path: Path, query: LibraryQuery) -> tuple[str, int]:
     """Delete a document, its passages and its file."""
-    services().documents.delete(_scope(caller(), library=query.library, write=True), path.id)
+    documents, scope = _documents(library=query.library, group=query.group, write=True)
+    documents.delete(scope, path.id)
     return "", 204
+
+
+def _documents(*, library: bool, group: str | None, write: bool = False) -> tuple[Documents, Any]:
+    """Return the documents that a request is about, and their scope.
+
+    Whether the caller is a member of the group, and may write, is checked with the first read and each commit.
+
+    Raises:
+        BadRequest: the request names both the library and a group.
+        Forbidden: the caller wants to change the library and is not an admin.
+    """
+    user = caller()
+    if not group:
+        return services().documents, _scope(user, library=library, write=write)
+    if library:
+        raise BadRequest("group: name a group or the library, and not both.")
+    from ..services.groups import guard_of  # an app without groups starts without it
+
+    place = user.scope.of_group(group)
+    return services().documents.for_member(place, guard_of(place, user.uid)), place
 
 
 def _scope(user: Caller, *, library: bool, write: bool = False) -> Any:
@@ -501,24 +533,26 @@ def _scope(user: Caller, *, library: bool, write: bool = False) -> Any:
 
 def _uploaded() -> tuple[dict[str, Any], bool]:
     """Add the file of a form while it arrives, and refuse it as early as possible."""
-    documents, settings = services().documents, services().settings
-    form = UploadForm(request, settings.upload_bytes, documents.policy.file_bytes)
+    app_documents, settings = services().documents, services().settings
+    form = UploadForm(request, settings.upload_bytes, app_documents.policy.file_bytes)
     backend().uploads.count(caller().scope)
     file = form.file()
     # Checked before the file is read, so that a user without room does not upload it in vain.
-    if not documents.has_room(*_scope_and_source(form)):
+    documents, scope, source = _place_and_source(form)
+    if not documents.has_room(scope, source):
         raise TooMany(
             "There is no room for another document: delete one first. To replace one, or to add to the library, send "
             "the fields name and library before the file."
         )
-    with documents.received(caller().scope, file, form.filename) as incoming:
+    with app_documents.received(caller().scope, file, form.filename) as incoming:
         form.rest()
         # Read again: fields that follow the file count too.
-        return documents.add(*_scope_and_source(form), incoming)
+        documents, scope, source = _place_and_source(form)
+        return documents.add(scope, source, incoming)
 
 
-def _scope_and_source(form: UploadForm) -> tuple[Any, DocumentSource]:
-    """Return the scope and the source that a form names in the fields read so far.
+def _place_and_source(form: UploadForm) -> tuple[Documents, Any, DocumentSource]:
+    """Return the documents, the scope and the source that a form names in the fields read so far.
 
     Raises:
         BadRequest: a field is not valid.
@@ -530,7 +564,8 @@ def _scope_and_source(form: UploadForm) -> tuple[Any, DocumentSource]:
     library = form.fields.get("library", "false").lower()  # some generated clients write a boolean as Python does
     if library not in {"true", "false"}:
         raise BadRequest('library: "true" or "false".')
-    return _scope(caller(), library=library == "true", write=True), DocumentSource("file", name)
+    group = form.fields.get("group") or None
+    return *_documents(library=library == "true", group=group, write=True), DocumentSource("file", name)
 
 
 def _from_elsewhere() -> tuple[dict[str, Any], bool]:
@@ -544,8 +579,8 @@ def _from_elsewhere() -> tuple[dict[str, Any], bool]:
         raise BadRequest("Send one of url and upload. A file goes to /v1/uploads, as multipart/form-data.")
     if body.url is not None:
         url = services().documents.fetcher.target(body.url).url
-        scope = _scope(caller(), library=body.library, write=True)
-        return services().documents.add(scope, DocumentSource("url", url[-200:], url))
-    if body.library:
-        raise BadRequest("An upload is its user's own: send the file itself to put it into the library.")
+        documents, scope = _documents(library=body.library, group=body.group, write=True)
+        return documents.add(scope, DocumentSource("url", url[-200:], url))
+    if body.library or body.group:
+        raise BadRequest("An upload is its user's own: send the file itself to put it into the library or a group.")
     return services().documents.add(caller().scope, DocumentSource("upload", str(body.upload)))

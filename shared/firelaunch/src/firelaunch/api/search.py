@@ -10,10 +10,12 @@ from ..errors import (
     AppBudgetExceeded,
     BudgetExceeded,
     CreditExceeded,
+    InvalidId,
     ModelError,
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    NotFound,
     PreconditionFailed,
     TooLarge,
 )
@@ -48,6 +50,11 @@ class Question(Body):
     query: str = Field(min_length=1, max_length=4_000)
     documents: list[str] = Field(default=[], max_length=1_000, description="Ids: look in these alone.")
     library: bool = Field(default=True, description="Whether the app's library is looked in, too.")
+    group: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Look in this group's documents, and not in the caller's own. For its members; its plan pays.",
+    )
 
 
 class RecordSource(BaseModel):
@@ -111,13 +118,29 @@ api = Routes("search", "documents", prefix="/v1", guests=True)
 
 @api.post(
     "/search",
-    responses={200: SearchAnswer, **errors(TooLarge, *OF_THE_INDEX, *_OF_EMBEDDING)},
+    responses={200: SearchAnswer, **errors(TooLarge, InvalidId, NotFound, *OF_THE_INDEX, *_OF_EMBEDDING)},
     operation_id="searchDocuments",
     summary="Search in documents",
 )
 def search(body: Question) -> dict[str, Any]:
     """Search in documents."""
-    return searched(services(), caller().scope, body)
+    return searched(services(), _scope(body.group), body)
+
+
+def _scope(group: str | None) -> Any:
+    """Return the scope to search in: the caller's own, or that of a group that the caller is a member of.
+
+    Raises:
+        NotFound: the caller is no member of the group.
+    """
+    user = caller().scope
+    if group is None:
+        return user
+    from ..services.groups import check_member  # an app without groups starts without it
+
+    place = user.of_group(group)
+    check_member(services().store, place, caller().uid)  # before anything is spent from the group's budget
+    return place
 
 
 def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from ..settings.app import DocumentSettings as Policy
 from ..settings.app import Plan
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from ..store.fence import Fence
+from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 from ..store.signed_links import LINK_KEY, check_link, link_of, new_link_key, read_link
 from .incoming_files import IncomingFile, IncomingFiles
@@ -183,6 +184,14 @@ class Documents:
     def within(self, scope: Scope) -> Documents:
         """Return documents restricted to ``scope``: one user's, or all of the app's."""
         return replace(self, only=scope)
+
+    def for_member(self, group: Scope, guard: Guard) -> Documents:
+        """Return the documents of a group for one member's request.
+
+        Args:
+            guard: the membership, on which each access to the documents' records depends.
+        """
+        return replace(self, only=group, _store=self._store.within(self._store.scope, guard))
 
     def files(self, scope: Scope) -> ScopedFiles:
         """Return the files of a scope's documents."""

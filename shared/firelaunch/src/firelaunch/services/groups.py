@@ -38,6 +38,7 @@ __all__ = [
     "Member",
     "TooManyGroups",
     "TooManyMembers",
+    "check_member",
     "forget_group",
     "forget_member",
     "guard_of",
@@ -420,6 +421,15 @@ def forget_member(store: ScopedStore, user: Scope, group: str, now: datetime) ->
 def guard_of(place: Scope, uid: str) -> Guard:
     """Return the guard of a group's data for one request of a user."""
     return Guard(place.group_member(uid), _check_member)
+
+
+def check_member(store: ScopedStore, place: Scope, uid: str) -> None:
+    """Check that a user is a member of a group.
+
+    Raises:
+        NotFound: they are not, or there is no such group.
+    """
+    _check_member(store.get(place.group_member(uid)), False)
 
 
 def _check_member(member: Document | None, writes: bool) -> None:

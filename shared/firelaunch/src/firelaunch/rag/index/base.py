@@ -81,7 +81,7 @@ class Hit:
 
 
 def owner_of(scope: Scope) -> str:
-    """Return the owner of a scope's entries: "user:<uid>", or ``LIBRARY``."""
+    """Return the owner of a scope's entries: "user:<uid>" (also of a group, by its scope's ``uid``), or ``LIBRARY``."""
     return LIBRARY if scope.uid is None else f"user:{scope.uid}"
 
 

@@ -354,7 +354,9 @@ def _entry(snapshot: Any, *, with_vector: bool = False) -> Entry:
 def _hit(snapshot: Any, score: float, *, with_vector: bool = False) -> Hit:
     # Take the owner from the path, which shows where the chunk really is, and not from its fields.
     _, app_id, *rest, _, _ = snapshot.reference.path.split("/")
-    scope = Scope(app_id, rest[1] if rest else None)
+    scope = Scope(app_id)
+    if rest:
+        scope = scope.of_group(rest[1]) if rest[0] == "groups" else scope.of(rest[1])
     return Hit(app_id, owner_of(scope), snapshot.get("version"), _entry(snapshot, with_vector=with_vector), score)
 
 
