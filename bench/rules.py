@@ -177,10 +177,12 @@ def main() -> None:
     report = Report("rules")
     with RulesEmulator.start() as emulator:
         for lines in LINES:
+            before = emulator.processor_seconds()
             result, seconds = measure(emulator, lines)
             killed, survived = len(result.of("killed")), len(result.of("survived"))
             case = f"{lines} lines"
             report.row(case, "time", seconds, "s")
+            report.row(case, "processor time of the emulator", emulator.processor_seconds() - before, "s")
             report.row(case, "mutants", killed + survived, "")
             report.row(case, "cases", result.cases, "")
             report.row(case, "requests to judge mutants", sum(outcome.tried for outcome in result.outcomes), "")

@@ -36,6 +36,7 @@ service cloud.firestore {
   }
 }
 """
+ORDERS = RULES[: RULES.index("    match /notes")] + RULES[RULES.index("    match /orders") :]
 CASES = """users: {ann: {}, bob: {}}
 documents:
   notes/n: {owner: ann}
@@ -50,6 +51,8 @@ cases:
   - {as: ann, delete: orders/o, update: orders/o, data: {open: false}, expect: deny}
   - {as: bob, delete: orders/o, expect: allow}
 """
+
+ORDERS_CASES = "\n".join(line for line in CASES.splitlines() if "notes/" not in line)
 
 
 @pytest.fixture
@@ -119,6 +122,36 @@ def test_a_second_run_judges_only_what_became_of_a_change(project: Path, firesto
         assert 0 < len(third.loaded) - third.loaded.count(changed) < len(counting.loaded) / 2
 
 
+def test_a_run_that_is_stopped_goes_on_where_it_was(project: Path, firestore_emulator: Emulator) -> None:
+    (project / "firestore.cases.yaml").write_text(ORDERS_CASES)
+    suite = load_suite(project / "firestore.cases.yaml")
+    whole = Counting(firestore_emulator)
+    expected = outcomes(run(whole, ORDERS, suite, unsigned_token))
+
+    def stop(what: str, done: int, _total: int) -> None:
+        if what == "mutants" and done > 20:
+            raise KeyboardInterrupt
+
+    with VerdictStore(project / "known") as verdicts:
+        options = RunOptions(jobs=1, verdicts=verdicts)
+        stopped, rest = Counting(firestore_emulator), Counting(firestore_emulator)
+        with pytest.raises(KeyboardInterrupt):
+            run(stopped, ORDERS, suite, unsigned_token, options, stop)
+        assert len(stopped.loaded) < len(whole.loaded)
+        assert outcomes(run(rest, ORDERS, suite, unsigned_token, options)) == expected
+        assert len(rest.loaded) < len(whole.loaded)
+
+
+def test_ctrl_c_ends_the_command_with_what_to_do(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rules_tester.command._progress", lambda: stop)
+    done = CliRunner().invoke(main, ["run"])
+    assert done.exit_code == 130
+    assert "run the same command again to go on" in done.output
+
+
 def test_what_the_time_did_not_suffice_for_is_told_and_fails_the_run(project: Path) -> None:
     found, output, code = report("--time-limit", "0s", "--min-score", "0")
     assert (found["late"] > 50, found["killed"], code) == (True, 0, 1)
@@ -139,8 +172,10 @@ def test_since_a_commit_only_statements_that_differ_are_changed(project: Path) -
 
 
 def test_a_survivor_comes_with_a_case_that_notices_it_once_it_is_written(project: Path) -> None:
-    before, _, _ = report()
-    text = (project / "firestore.cases.yaml").read_text()
+    (project / "firestore.rules").write_text(ORDERS)
+    text = ORDERS_CASES
+    (project / "firestore.cases.yaml").write_text(text)
+    before, output, _ = report("--write")
     causes = [finding["cause"] for finding in before["findings"]]
     assert len(causes) == len(set(causes)) < len(before["survived"])
     assert "no case ever does a list at /orders/{order}" in causes
@@ -150,8 +185,7 @@ def test_a_survivor_comes_with_a_case_that_notices_it_once_it_is_written(project
         m["id"] for m in before["survived"]
     }
 
-    done = CliRunner().invoke(main, ["run", "--write"])
-    assert "cases were added to" in done.output
+    assert "cases were added to" in output
     assert (project / "firestore.cases.yaml").read_text().startswith(text.rstrip())
     after, _, _ = report("--no-suggest")
     assert len(after["survived"]) < len(before["survived"]) / 2

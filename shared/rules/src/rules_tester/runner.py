@@ -284,6 +284,8 @@ class _Judge:
         self._every = (1 << len(suite.cases)) - 1
         self._asked: dict[int, list[int]] = {}
         """The cases of each mutant, of which a verdict names one."""
+        self._kills: dict[tuple[frozenset[int], int], int] = {}
+        """How many changes of a statement each case has killed, by the statement and the case."""
         self._documents = repr(sorted(suite.documents.items()))
 
     def trials(self, all_mutants: Sequence[Mutant], covering: Mapping[Span, int]) -> list[MutantTrial]:
@@ -331,6 +333,8 @@ class _Judge:
         cases = 0
         for trial in trials:
             cases |= trial.cases
+        if not cases:
+            return trials
         units = frozenset().union(*(trial.impact.units for trial in trials))
         worker = pool.worker()
         try:
@@ -343,7 +347,11 @@ class _Judge:
                 return trials
             if not _holds(worker, self._suite.cases[number]):
                 let_in |= 1 << number
-        return [replace(trial, cases=trial.cases & let_in) for trial in trials]
+        remaining = [replace(trial, cases=trial.cases & let_in) for trial in trials]
+        if not let_in or len(trials) == 1:
+            return remaining
+        middle = len(trials) // 2
+        return self._screen(pool, remaining[:middle]) + self._screen(pool, remaining[middle:])
 
     def _has_cases(self, trial: MutantTrial) -> bool:
         if not trial.cases:
@@ -396,21 +404,31 @@ class _Judge:
             self._try(worker, trial)
 
     def _try(self, worker: EmulatorProject, trial: MutantTrial) -> KnownVerdict | None:
-        numbers = _numbers(trial.cases)
-        # Of a change that opens, the cases that are denied are likelier to tell.
-        likelier = direction_of(trial.mutant) == "narrows"
         killer, tried = -1, 0
-        for number in sorted(numbers, key=lambda number: self._suite.cases[number].allow is not likelier):
+        for number in self._likeliest_first(trial):
             if self._is_late():
                 self.outcomes[trial.number] = MutantOutcome(trial.mutant, "late")
                 return None
             tried += 1
             if not _holds(worker, self._suite.cases[number]):
                 killer = self._asked[trial.number].index(number)
+                kills = trial.impact.units, number
+                self._kills[kills] = self._kills.get(kills, 0) + 1
                 break
         tried = tried if killer >= 0 else len(self._asked[trial.number])
         self._record(trial, killer, tried)
         return killer, tried
+
+    def _likeliest_first(self, trial: MutantTrial) -> list[int]:
+        """Return the cases of a mutant, those first that told similar changes before."""
+        direction = direction_of(trial.mutant)
+
+        def order(number: int) -> tuple[bool, int]:
+            # Of a change that opens, the cases that are denied tell, and of one that narrows those that are allowed.
+            tells = direction == "either" or self._suite.cases[number].allow is (direction == "narrows")
+            return not tells, -self._kills.get((trial.impact.units, number), 0)
+
+        return sorted(_numbers(trial.cases), key=order)
 
     def _record(self, trial: MutantTrial, killer: int, tried: int) -> None:
         by = None if killer < 0 else self._suite.cases[self._asked[trial.number][killer]]
