@@ -123,6 +123,18 @@ def test_a_change_that_asks_something_is_shown_by_a_request(method: str, old: st
     assert compared(before, after).opened() == [says]
 
 
+def test_the_readme_shows_what_the_command_says(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    shown = readme.partition("$ rules-tester diff old.rules firestore.rules\n")[2].partition("```")[0]
+    owner = "request.auth.uid == resource.data.owner"
+    before = f"match /notes/{{n}} {{ allow get, delete: if {owner}; }}"
+    after = f"match /notes/{{n}} {{ allow get: if {owner} || resource.data.open == true; }}"
+    for name, text in (("old.rules", before), ("firestore.rules", after)):
+        (tmp_path / name).write_text(file(text))
+    done = CliRunner().invoke(main, ["diff", str(tmp_path / "old.rules"), str(tmp_path / "firestore.rules")])
+    assert (done.exit_code, done.output) == (4, shown)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
