@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,38 @@ def test_a_question_in_any_language_finds_its_passage_first(index: EmbeddedIndex
 )
 def test_the_language_of_a_passage_is_detected(code: str, language: str) -> None:
     assert detect(TEXTS[f"{code}-refund"])[0] == language
+
+
+def test_an_english_title_finds_the_english_text_before_a_foreign_one_with_longer_words_that_contain_its_words(
+    tmp_path: Path,
+) -> None:
+    """English words have no fragments. What they share with fragments of another language does not outweigh them."""
+    index = EmbeddedIndex(tmp_path)
+    texts = {
+        "en": "Choose this to print the document. The format of the paper is in the settings of the printer.",
+        "de": "Dokumentenformate und Formatierungen: Dokumentation der Formatvorlagen, Dokumentvorlagen und der "
+        "Dokumenteigenschaften, in denen die Formatierung der Absätze festgelegt wird.",
+    }
+    index.upsert(ADA, "v1", [Entry(name, name, text) for name, text in texts.items()])
+    for question in ("Document Format", "Format", "document"):
+        assert index.matching(ADA, "v1", question, 1)[0].entry.id == "en", question
+    index.close()
+
+
+def test_a_file_of_an_earlier_version_is_still_searched_and_written(tmp_path: Path) -> None:
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", [])
+    index.close()
+    (path,) = tmp_path.rglob("*.sqlite*")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE terms")
+        connection.execute("CREATE VIRTUAL TABLE terms USING fts5 (words)")
+        connection.commit()
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", [Entry(name, name, text) for name, text in TEXTS.items() if name[:2] in {"en", "de"}])
+    for question, wanted in (("Rückgabefrist", "de-refund"), ("money back for returned goods", "en-refund")):
+        assert index.matching(ADA, "v1", question, 1)[0].entry.id == wanted
+    index.close()
 
 
 def test_a_title_is_found_and_so_is_the_name_of_a_file(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ READER: Final = 2
 A document's record holds that of its text, so the same file is read anew when it is uploaded again.
 """
 
-_LAYOUTS: Final[Mapping[str, int]] = {"embedded": 2, "firestore": 3, "pgvector": 2, "vertex": 3, "vector_search": 2}
+_LAYOUTS: Final[Mapping[str, int]] = {"embedded": 3, "firestore": 4, "pgvector": 2, "vertex": 3, "vector_search": 2}
 """Layouts of the indexes, increased with every change of the terms that they store (:mod:`.index.words`)."""
 
 

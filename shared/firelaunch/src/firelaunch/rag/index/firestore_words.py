@@ -46,7 +46,7 @@ from .segments import (
     vocabulary_of,
 )
 from .typos import Vocabulary, corrected
-from .words import Analyzer, chosen, flat, weighted
+from .words import Analyzer, chosen, flat, parts_of
 
 if TYPE_CHECKING:
     from google.cloud import firestore
@@ -147,7 +147,7 @@ class FirestoreWords:
                     segments = self._with_blocks(heads, flat(words))
             except _Replaced:
                 continue
-            return rank(segments, weighted(words), k, where)
+            return rank(segments, parts_of(words), k, where)
         raise IndexUnavailable(reason="the index was being rebuilt", retry_after=1)
 
     def remove(

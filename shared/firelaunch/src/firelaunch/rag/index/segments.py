@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from .base import Entry, Where
-from .words import Analyzer, is_word
+from .words import FRAGMENT_WEIGHT, Analyzer, QueryPart, is_word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,12 +63,18 @@ _MOST_LENGTH = 65_535
 
 @dataclass(frozen=True, slots=True)
 class SegmentChunk:
-    """A segment's record of a chunk, besides its terms. ``length`` is the number of terms in the chunk's text."""
+    """A segment's record of a chunk, besides its terms.
+
+    Args:
+        length: the number of terms and marks of its text.
+        language: of its text; "" in segments from before, whose chunks may be in any.
+    """
 
     name: str
     document: str
     tags: Mapping[str, str]
     length: int
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,15 @@ class Roster:
         documents = {document: n for n, document in enumerate(dict.fromkeys(chunk.document for chunk in self.chunks))}
         tags = [json.dumps(dict(chunk.tags), sort_keys=True) for chunk in self.chunks]
         tag_numbers = {text: n for n, text in enumerate(dict.fromkeys(tags))}
+        languages = {language: n for n, language in enumerate(dict.fromkeys(chunk.language for chunk in self.chunks))}
         content = {
             "names": "\n".join(chunk.name for chunk in self.chunks),
             "documents": list(documents),
             "document": [documents[chunk.document] for chunk in self.chunks],
             "tags": [json.loads(text) for text in tag_numbers],
             "tagged": [tag_numbers[text] for text in tags] if len(tag_numbers) > 1 else [],
+            "languages": list(languages),
+            "language": [languages[chunk.language] for chunk in self.chunks] if len(languages) > 1 else [],
         }
         lengths = np.asarray([chunk.length for chunk in self.chunks], "<u2")
         return {"roster": zlib.compress(json.dumps(content).encode()), "lengths": lengths.tobytes()}
@@ -103,11 +112,13 @@ class Roster:
         names = content["names"].split("\n") if content["names"] else []
         tagged = content["tagged"] or [0] * len(names)
         lengths = np.frombuffer(data["lengths"], "<u2").tolist()
-        documents, tags = content["documents"], content["tags"]
+        documents, tags, languages = content["documents"], content["tags"], content.get("languages") or [""]
+        language_numbers = content.get("language") or [0] * len(names)
+        rows = zip(names, content["document"], tagged, lengths, language_numbers, strict=True)
         return cls(
             [
-                SegmentChunk(name, documents[document], tags[tag], length)
-                for name, document, tag, length in zip(names, content["document"], tagged, lengths, strict=True)
+                SegmentChunk(name, documents[document], tags[tag], length, languages[language])
+                for name, document, tag, length, language in rows
             ]
         )
 
@@ -241,7 +252,8 @@ def of_entries(order: Any, entries: Iterable[Entry], analyzer: Analyzer) -> Segm
         analyzed = analyzer.analyze(entry.text, entry.title, entry.language)
         terms = analyzed.terms
         languages.add(analyzed.language)
-        chunks.append(SegmentChunk(entry.id, entry.document, dict(entry.tags), min(len(terms), _MOST_LENGTH)))
+        length = min(analyzed.length, _MOST_LENGTH)
+        chunks.append(SegmentChunk(entry.id, entry.document, dict(entry.tags), length, analyzed.language))
         for term, times in Counter(terms).items():
             lists.setdefault(term, []).append((number, min(times, _MOST_TIMES)))
     return Segment(order, Roster(chunks), _postings(lists), languages=frozenset(languages))
@@ -304,37 +316,75 @@ class Ranked:
     score: float
 
 
-def rank(segments: Sequence[Segment], terms: Sequence[str], k: int, where: Where = {}) -> list[Ranked]:  # noqa: B006
-    """Return the ``k`` chunks that match the terms best by BM25, with statistics of exactly the existing chunks.
+class _Scores:
+    """The scores of segments' chunks, with statistics of exactly the chunks that exist.
 
     Args:
-        segments: with at least the postings of ``terms``.
-        terms: a term that comes twice counts twice.
+        alive: for each segment, which of its chunks are in no later one.
+    """
+
+    def __init__(self, segments: Sequence[Segment], alive: Sequence[npt.NDArray[np.bool_]]) -> None:
+        import numpy as np
+
+        lengths = [np.asarray([chunk.length for chunk in segment.roster.chunks], np.float64) for segment in segments]
+        self._segments = segments
+        self._alive = alive
+        self._count = sum(int(mask.sum()) for mask in alive)
+        total = sum(float(length[mask].sum()) for length, mask in zip(lengths, alive, strict=True))
+        self._norms = [_K1 * (1 - _B + _B * length * self._count / total) if total else length for length in lengths]
+        self._languages = [np.asarray([chunk.language for chunk in each.roster.chunks]) for each in segments]
+        self._idfs: dict[str, float] = {}
+        self.scores = [np.zeros(len(length)) for length in lengths]
+
+    def add(self, part: QueryPart) -> None:
+        """Add what a part of a query counts."""
+        import numpy as np
+
+        for number, segment in enumerate(self._segments):
+            fits = np.ones(len(segment.roster.chunks), bool)
+            if part.languages:
+                fits = np.isin(self._languages[number], ["", *part.languages])
+            matching = [posting for form in part.forms if (posting := segment.postings.get(form)) is not None]
+            self._count_terms(number, part.forms, fits, part.weight, 1.0)
+            for posting in matching:
+                fits[posting.chunks] = False
+            self._count_terms(number, part.fragments, fits, part.weight, FRAGMENT_WEIGHT)
+
+    def _count_terms(self, number: int, terms: Sequence[str], fits: Any, weight: int, occurrence: float) -> None:
+        """Add what terms count in the chunks of a segment that fit; ``occurrence`` is the weight of each one."""
+        import numpy as np
+
+        for term in terms:
+            posting = self._segments[number].postings.get(term)
+            if posting is not None:
+                chosen = fits[posting.chunks]
+                chunks, times = posting.chunks[chosen], occurrence * posting.times[chosen].astype(np.float64)
+                found = times * (_K1 + 1) / (times + self._norms[number][chunks])
+                self.scores[number][chunks] += weight * self._idf(term) * found
+
+    def _idf(self, term: str) -> float:
+        if term not in self._idfs:
+            postings = [segment.postings.get(term) for segment in self._segments]
+            pairs = zip(postings, self._alive, strict=True)
+            found = sum(int(mask[posting.chunks].sum()) for posting, mask in pairs if posting is not None)
+            self._idfs[term] = max(_LEAST_IDF, math.log((self._count - found + 0.5) / (found + 0.5)))
+        return self._idfs[term]
+
+
+def rank(segments: Sequence[Segment], parts: Sequence[QueryPart], k: int, where: Where = {}) -> list[Ranked]:  # noqa: B006
+    """Return the ``k`` chunks that match a query best by BM25, with statistics of exactly the existing chunks.
+
+    Args:
+        segments: with at least the postings of the terms of ``parts``.
         where: as in :class:`~firelaunch.rag.index.base.Index`. It filters the result, but not the statistics.
     """
-    import numpy as np
-
     alive = living(segments)
-    lengths = [np.asarray([chunk.length for chunk in segment.roster.chunks], np.float64) for segment in segments]
-    count = sum(int(mask.sum()) for mask in alive)
-    total = sum(float(length[mask].sum()) for length, mask in zip(lengths, alive, strict=True))
-    if not count or not total:
-        return []
-    norms = [_K1 * (1 - _B + _B * length * count / total) for length in lengths]
-    scores = [np.zeros(len(length)) for length in lengths]
-    for term, weight in Counter(terms).items():
-        postings = [segment.postings.get(term) for segment in segments]
-        matching_chunks = sum(
-            int(mask[p.chunks].sum()) for p, mask in zip(postings, alive, strict=True) if p is not None
-        )
-        idf = weight * max(_LEAST_IDF, math.log((count - matching_chunks + 0.5) / (matching_chunks + 0.5)))
-        for posting, norm, score in zip(postings, norms, scores, strict=True):
-            if posting is not None:
-                times = posting.times.astype(np.float64)
-                score[posting.chunks] += idf * times * (_K1 + 1) / (times + norm[posting.chunks])
+    scores = _Scores(segments, alive)
+    for part in parts:
+        scores.add(part)
     ranked_chunks = [
         Ranked(segment.roster.chunks[n], float(score[n]))
-        for segment, score, mask in zip(segments, scores, alive, strict=True)
+        for segment, score, mask in zip(segments, scores.scores, alive, strict=True)
         for n in _best(score, mask, segment, k, where)
     ]
     return sorted(ranked_chunks, key=lambda ranked: -ranked.score)[:k]

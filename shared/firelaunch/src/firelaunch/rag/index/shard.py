@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from ...store.fence import Fence
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .typos import Vocabulary, corrected
-from .words import Analyzer, chosen, weighted
+from .words import FRAGMENT_WEIGHT, Analyzer, QueryPart, chosen, mark_of, parts_of
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -30,6 +30,7 @@ _LAYOUT = 1
 _SPARE_CONNECTIONS = 4
 _ROWS_AT_A_TIME = 4_096
 # FTS5 gets finished terms and must not split them: in many scripts, marks belong to words.
+# A search takes chunks by their marks, which count nothing.
 _SCHEMA = """
 CREATE TABLE about (app TEXT, owner TEXT, version TEXT, words TEXT, dimensions INTEGER, generation INTEGER);
 CREATE TABLE entries (
@@ -39,7 +40,7 @@ CREATE TABLE entries (
 CREATE INDEX by_document ON entries (document);
 CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE VIRTUAL TABLE terms USING fts5 (
-    words, tokenize = "unicode61 remove_diacritics 0 categories 'L* N* Co M*'"
+    words, fragments, marks, tokenize = "unicode61 remove_diacritics 0 categories 'L* N* Co M*'"
 );
 """
 # Tables that older files lack, and views of FTS5's own, which belong to a connection.
@@ -75,6 +76,8 @@ class Shard:
         self._loading = threading.Lock()
         self._matrix: _Loaded | None = None
         self._file: tuple[int, int] | None = None
+        self._marked = True
+        """False for a file from before marks, which has one column of terms."""
 
     @property
     def removed(self) -> bool:
@@ -151,8 +154,8 @@ class Shard:
                 return []
             present = [name for (name,) in connection.execute("SELECT name FROM languages")]
             words = chosen(query, self._analyzer, present, lambda terms: _counts(connection, terms))
-            terms = weighted(corrected(words, _Terms(connection)))
-            if not terms:
+            parts = parts_of(corrected(words, _Terms(connection)))
+            if not parts:
                 return []
             condition, values = _condition(where)
             # "+" keeps FTS5 from matching once for each rowid: it matches once, and the filter follows.
@@ -160,7 +163,7 @@ class Shard:
             rows = connection.execute(
                 f"SELECT {_COLUMNS}, best.score FROM entries e JOIN (SELECT rowid AS row, rank AS score FROM terms "  # noqa: S608
                 f"WHERE terms MATCH ? {filter_sql} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
-                (" OR ".join(f'"{term}"' for term in terms), *values, k),
+                (_match(parts, marked=self._marked), *values, k),
             )
             return [self._hit(row, -row[-1]) for row in rows]
 
@@ -183,8 +186,13 @@ class Shard:
             (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
         )
         analyzed = self._analyzer.analyze(entry.text, entry.title, entry.language)
-        terms = " ".join(analyzed.terms)
-        connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (inserted.lastrowid, terms))
+        if self._marked:
+            columns = [" ".join(terms) for terms in (analyzed.words, analyzed.fragments, analyzed.marks)]
+            sql = "INSERT INTO terms (rowid, words, fragments, marks) VALUES (?, ?, ?, ?)"
+            connection.execute(sql, (inserted.lastrowid, *columns))
+        else:
+            terms = " ".join(analyzed.terms)
+            connection.execute("INSERT INTO terms (rowid, words) VALUES (?, ?)", (inserted.lastrowid, terms))
         connection.execute("INSERT OR IGNORE INTO languages VALUES (?)", (analyzed.language,))
         if entry.vector is not None:
             from .vectors import unit
@@ -290,11 +298,16 @@ class Shard:
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                 for statement in _SCHEMA.split(";\n"):
                     connection.execute(statement)
+                weights = f"bm25(1.0, {FRAGMENT_WEIGHT}, 0.0)"
+                connection.execute("INSERT INTO terms (terms, rank) VALUES ('rank', ?)", (weights,))
                 connection.execute("INSERT INTO about VALUES (?, ?, ?, ?, NULL, 0)", self._about)
                 connection.execute(f"PRAGMA user_version = {_LAYOUT}")
             connection.execute("COMMIT")
         for statement in _MORE.split(";\n"):
             connection.execute(statement)
+        self._marked = (
+            connection.execute("SELECT 1 FROM pragma_table_info('terms') WHERE name = 'marks'").fetchone() is not None
+        )
         owner_record = connection.execute("SELECT app, owner, version, words FROM about").fetchone()
         if owner_record != self._about:
             connection.close()
@@ -319,6 +332,25 @@ class _Terms(Vocabulary):
             "SELECT term, doc FROM counts WHERE term >= ? AND term < ?", (letter, chr(ord(letter) + 1))
         )
         return dict(rows.fetchall())
+
+
+def _match(parts: Sequence[QueryPart], *, marked: bool) -> str:
+    """Return the query of FTS5 for the parts of a question."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for part in parts:
+        forms = _any(part.weight * part.forms)
+        if part.fragments and marked:
+            forms += f" OR ({_any(part.weight * part.fragments)} NOT marks : {_any(part.forms)})"
+        found.setdefault(part.languages if marked else (), []).append(forms)
+    queries = []
+    for languages, expressions in found.items():
+        joined = f"({' OR '.join(expressions)})"
+        queries.append(f"({joined} AND marks : {_any(map(mark_of, languages))})" if languages else joined)
+    return " OR ".join(queries)
+
+
+def _any(terms: Iterable[str]) -> str:
+    return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"
 
 
 def _counts(connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final, Protocol
 
-from .words import QUERY_TERMS, QueryWord
+from .words import QUERY_TERMS, QueryPart, QueryWord
 
 __all__ = ["Vocabulary", "corrected"]
 
@@ -41,8 +40,12 @@ def corrected(words: Sequence[QueryWord], vocabulary: Vocabulary) -> list[QueryW
     for word in words:
         if left and _may_be_a_typo(word.forms[0]) and not any(map(vocabulary.has, word.forms)):
             left -= 1
-            forms = tuple(_similar(word.forms[0], vocabulary)) or word.forms
-            replaced.append(replace(word, forms=forms))
+            forms = tuple(_similar(word.forms[0], vocabulary))
+            if not forms:
+                replaced.append(word)
+                continue
+            weight = max(part.weight for part in word.parts)
+            replaced.append(QueryWord((QueryPart((), forms, (), weight),)))
         else:
             replaced.append(word)
     return replaced

@@ -2,7 +2,8 @@
 
 A word becomes its stem, by the language of the text. Scripts without spaces become pairs or triples of characters.
 Identifiers, codes and numbers also become the forms that people type for them. Where a language builds long words,
-*fragments* of a word are terms too; a fragment begins with a mark, and counts a third.
+*fragments* of a word are terms too; a fragment begins with a mark. A question's word has forms for texts of each
+language, so that stems of one language are not looked for in texts of another.
 """
 
 from __future__ import annotations
@@ -11,13 +12,26 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Final
 
 from .languages import COMPOUNDING, STEMMED, detect, stemmer
 
-__all__ = ["CODE", "QUERY_TERMS", "Analyzed", "Analyzer", "QueryWord", "chosen", "flat", "is_word", "weighted"]
+__all__ = [
+    "CODE",
+    "FRAGMENT_WEIGHT",
+    "QUERY_TERMS",
+    "Analyzed",
+    "Analyzer",
+    "QueryPart",
+    "QueryWord",
+    "chosen",
+    "flat",
+    "is_word",
+    "mark_of",
+    "parts_of",
+]
 
 QUERY_TERMS: Final = 64
 """The most words of a query; a pasted page would otherwise read the whole index."""
@@ -36,16 +50,20 @@ _GRAM = 5
 _COMPOUND_GRAM = 4
 """Letters of a fragment. Measured on 14 languages (docs/adr/0042)."""
 
-_TIMES = 3
-"""How often a word counts for each time that one of its fragments does."""
+FRAGMENT_WEIGHT: Final = 0.03
+"""What an occurrence of a fragment counts where one of a word counts 1. Measured, as the weights below."""
 
-_UNTOLD_WEIGHT = 2
-"""The weight of each word of a question in an unknown language. English texts, which have no fragments, would lose to
-texts in languages that have them.
-"""
+_MARK: Final = "\ue002"
+"""Begins the term that says in which language a text is."""
+
+_TOLD_WEIGHT, _OTHER_WEIGHT = 3, 2
+"""The weights of texts in the language that a question is surely in, and of texts in other languages."""
 
 _SURE = 0.95
-"""The least probability of a text's detected language."""
+"""The least probability of a question's detected language."""
+
+_TEXT_SURE = 0.7
+"""The same for a text, which may be partly English: a manual whose translation is not complete."""
 
 _TOLD_WORDS = 3
 """A question of fewer words may be in any of the languages of the texts."""
@@ -131,17 +149,64 @@ class Analyzed:
     terms: list[str]
     language: str
 
+    @property
+    def words(self) -> list[str]:
+        """The terms that are no fragments."""
+        return [term for term in self.terms if is_word(term)]
+
+    @property
+    def fragments(self) -> list[str]:
+        """The terms that are fragments."""
+        return [term for term in self.terms if not is_word(term)]
+
+    @property
+    def marks(self) -> list[str]:
+        """The mark of its language and, if it has fragments, each of its words once.
+
+        They count nothing. A search takes texts of a language by the first, and leaves out texts with a word by the
+        others.
+        """
+        words = self.words
+        return [mark_of(self.language), *(dict.fromkeys(words) if len(words) < len(self.terms) else ())]
+
+    @property
+    def length(self) -> int:
+        """The number of its terms and marks."""
+        return len(self.terms) + len(self.marks)
+
 
 @dataclass(frozen=True, slots=True)
-class QueryWord:
-    """A word of a query: its forms, of which a text has the one of its language, and its fragments.
+class QueryPart:
+    """What a word of a query is in texts of some languages; in all texts if it names none.
 
-    ``weight`` is how often it counts.
+    The fragments count only in texts that have none of the forms. ``weight`` is how often all of them count.
     """
 
+    languages: tuple[str, ...]
     forms: tuple[str, ...]
     fragments: tuple[str, ...] = ()
     weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class QueryWord:
+    """A word of a query, as texts of each language have it."""
+
+    parts: tuple[QueryPart, ...]
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Its forms in all languages, each once."""
+        return tuple(dict.fromkeys(form for part in self.parts for form in part.forms))
+
+    @property
+    def fragments(self) -> tuple[str, ...]:
+        """Its fragments in all languages, each once."""
+        return tuple(dict.fromkeys(fragment for part in self.parts for fragment in part.fragments))
+
+    def plain(self, weight: int = 1) -> QueryWord:
+        """Return the word without fragments, and with a weight."""
+        return QueryWord(tuple(QueryPart(part.languages, part.forms, (), weight) for part in self.parts))
 
 
 class Analyzer:
@@ -199,20 +264,15 @@ class Analyzer:
         Args:
             languages: those of the texts that are searched; None if they are not known.
         """
-        tried = self._tried(text, languages)
-        weight = _UNTOLD_WEIGHT if len(set(tried) - {self._default, CODE}) > 1 else 1
+        tried, told = self._tried(text, languages)
         plain = _normalized(text)
         words: dict[tuple[str, ...], QueryWord] = {}
         for run in _RUN.findall(plain):
-            analyzed = [_terms(language, run, query=True) for language in tried]
-            forms = tuple(dict.fromkeys(term for terms in analyzed for term in terms if is_word(term)))
-            fragments = tuple(dict.fromkeys(term for terms in analyzed for term in terms if not is_word(term)))
-            # The parts of an identifier, and the pairs of a script without spaces, are words of their own.
-            is_one = all(sum(map(is_word, terms)) <= 1 for terms in analyzed)
-            for group in [forms] if is_one and forms else [(form,) for form in forms]:
-                words.setdefault(group, QueryWord(group, fragments, weight))
+            for word in _query_words({language: _terms(language, run, query=True) for language in tried}, told):
+                words.setdefault(word.forms, word)
+        weight = _TOLD_WEIGHT if told else 1
         for joined in [*_joined(plain), *map(_squeezed, _TYPED_CODE.findall(plain))]:
-            words.setdefault((joined,), QueryWord((joined,), (), weight))
+            words.setdefault((joined,), QueryWord((QueryPart((), (joined,), (), weight),)))
         return list(words.values())
 
     def query(self, text: str, languages: Collection[str] | None = None) -> list[str]:
@@ -240,23 +300,24 @@ class Analyzer:
         if sum(map(str.isalpha, start)) < _PROSE_LETTERS * len(start):
             return ""
         language, probability = detect(text)
-        return language if probability >= _SURE else ""
+        return language if probability >= _TEXT_SURE else ""
 
-    def _tried(self, text: str, languages: Collection[str] | None) -> list[str]:
-        """Return the languages whose forms a query's words take."""
+    def _tried(self, text: str, languages: Collection[str] | None) -> tuple[list[str], str]:
+        """Return the languages whose forms a query's words take, and the one that the query is surely in, or ""."""
         if not self._detects:
-            return [self._default]
-        if languages is not None and set(languages) <= {self._default}:
-            return [self._default]
+            return [self._default], ""
+        if languages is not None and len(languages) < 2:
+            return [*(languages or [self._default])], ""
         present = list(STEMMED.values()) if languages is None else sorted(languages)
-        code = [CODE] if CODE in present else []
         words = text.split()
         if len(words) > 1 and _is_english(text):
-            return [self._default, *code]
-        language, _ = detect(text) if len(words) >= _TOLD_WORDS else ("", 0.0)
-        if language in present:
-            return list(dict.fromkeys([language, self._default, *code]))
-        return list(dict.fromkeys([*present, self._default]))
+            told = self._default
+        else:
+            language, probability = detect(text) if len(words) >= _TOLD_WORDS else ("", 0.0)
+            told = language if probability >= _SURE else ""
+        if languages is None and told:
+            return list(dict.fromkeys([told, self._default])), ""
+        return present, told if told in present else ""
 
 
 def _is_code(text: str) -> bool:
@@ -268,6 +329,48 @@ def _is_code(text: str) -> bool:
 def _is_english(text: str) -> bool:
     words = text.lower().split()
     return sum(word in _ENGLISH for word in words) >= _ENGLISH_SHARE * len(words)
+
+
+def _query_words(analyzed: Mapping[str, Sequence[str]], told: str) -> Iterator[QueryWord]:
+    """Yield the words of one run of a query.
+
+    The parts of an identifier, and the pairs of a script without spaces, are words of their own.
+
+    Args:
+        analyzed: the run's terms in each language.
+        told: the language of the query. Only in it, fragments are searched; "" if it is not known.
+    """
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...], int], list[str]] = {}
+    for language, terms in analyzed.items():
+        forms = tuple(dict.fromkeys(filter(is_word, terms)))
+        fragments = tuple(dict.fromkeys(term for term in terms if not is_word(term)))
+        is_told = language == told or (language == CODE and told == "english")
+        weight = 1 if not told else _TOLD_WEIGHT if is_told else _OTHER_WEIGHT
+        if forms:
+            key = (forms, fragments if is_told or not told else (), weight)
+            groups.setdefault(key, []).append(language)
+    everywhere = len(groups) == 1 and len(analyzed) == sum(map(len, groups.values()))
+    parts = [
+        QueryPart(() if everywhere else tuple(languages), forms, fragments, weight)
+        for (forms, fragments, weight), languages in groups.items()
+    ]
+    if all(len(part.forms) == 1 for part in parts):
+        if parts:
+            yield QueryWord(tuple(parts))
+        return
+    for form in dict.fromkeys(form for part in parts for form in part.forms):
+        yield QueryWord(
+            tuple(
+                QueryPart(part.languages, (form,), part.fragments if form == part.forms[0] else (), part.weight)
+                for part in parts
+                if form in part.forms
+            )
+        )
+
+
+def mark_of(language: str) -> str:
+    """Return the mark of texts in a language."""
+    return _MARK + language
 
 
 def is_word(term: str) -> bool:
@@ -282,18 +385,10 @@ def flat(words: Iterable[QueryWord]) -> list[str]:
     return list(dict.fromkeys([*forms, *(fragment for word in listed for fragment in word.fragments)]))
 
 
-def weighted(words: Sequence[QueryWord]) -> list[str]:
-    """Return the terms of query words as often as they count; forms count three times where there are fragments.
-
-    There are fragments only for short queries.
-    """
-    fragments = {} if len(words) > QUERY_TERMS // 4 else dict.fromkeys(f for word in words for f in word.fragments)
-    times = _TIMES if fragments else 1
-    counts: dict[str, int] = {}
-    for word in words:
-        for form in word.forms:
-            counts[form] = max(counts.get(form, 0), times * word.weight)
-    return [form for form, count in counts.items() for _ in range(count)] + list(fragments)
+def parts_of(words: Sequence[QueryWord]) -> list[QueryPart]:
+    """Return the parts of query words; there are fragments only for short queries."""
+    short = len(words) <= QUERY_TERMS // 4
+    return [part if short else replace(part, fragments=()) for word in words for part in word.parts]
 
 
 def chosen(
@@ -313,8 +408,8 @@ def chosen(
     asked = {word.forms for word in analyzer.question(_last_sentence(text), languages)[-_LAST_WORDS:]}
     found = counts([form for word in words for form in word.forms])
     rarity = {word.forms: sum(found.get(form, 0) for form in word.forms) for word in words}
-    last = [QueryWord(word.forms, (), 3) for word in words if word.forms in asked]
-    rest = [QueryWord(word.forms) for word in words if word.forms not in asked and rarity[word.forms]]
+    last = [word.plain(3) for word in words if word.forms in asked]
+    rest = [word.plain() for word in words if word.forms not in asked and rarity[word.forms]]
     return [*last, *sorted(rest, key=lambda word: rarity[word.forms])[: QUERY_TERMS - len(last)]]
 
 
