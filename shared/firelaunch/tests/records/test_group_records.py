@@ -437,3 +437,27 @@ def test_a_public_route_that_reads_a_groups_records_is_refused_at_start(tmp_path
     with pytest.raises(SettingsError, match="whose records are groups' own"):
         init_app(App("kitchen", routes=[routes], collections=[meals]), services, lambda _: iter(()))
     services.store.close()
+
+
+def test_agents_reach_records_of_groups_as_their_user_does(tmp_path: File) -> None:
+    services = build(Settings.load(write_app(tmp_path / "app", WITH_GROUPS), {}))
+    routes = crud(meals)
+    app = App("kitchen", routes=[routes], collections=[meals], mcp=[routes])
+    init_app(app, services, lambda _: iter(()))
+    ada, cat, eve = (sign_in(app, uid) for uid in ("ada", "cat", "eve"))
+    group = new_group(ada, viewer=cat)
+
+    def call(user: User, tool: str, **arguments: Any) -> Any:
+        request = {"name": tool, "arguments": {"group": group, **arguments}}
+        answer = user.post("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": request})
+        result = answer.get_json()["result"]
+        return json.loads(result["content"][0]["text"])["error"]["code"] if result["isError"] else result
+
+    assert "Soup" in str(call(ada, "add_meal", name="Soup"))
+    assert "Soup" in str(call(cat, "list_meals"))
+    assert call(cat, "add_meal", name="Cake") == "forbidden"
+    assert call(eve, "list_meals") == "not_found"
+    assert call(eve, "add_meal", name="Cake") == "not_found"
+    ada.delete(f"/v1/groups/{group}/members/cat")
+    assert call(cat, "list_meals") == "not_found"
+    services.store.close()

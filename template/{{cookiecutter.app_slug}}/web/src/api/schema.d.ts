@@ -1465,6 +1465,8 @@ export interface components {
             name?: string;
             /** @description For all members of the app; admins alone may. If left out: false. */
             library?: boolean;
+            /** @description For the members of this group; its editors and owners may. */
+            group?: string;
         };
         /** @description Something of a document's file that was not read. */
         DocumentWarning: {
@@ -1878,6 +1880,8 @@ export interface components {
             upload?: string | null;
             /** @description For all members of the app; admins alone may. If left out: false. */
             library?: boolean;
+            /** @description For the members of this group; its editors and owners may. */
+            group?: string | null;
         };
         /** @description A file in a message: an image, a PDF, a recording or a text. */
         NewFile: {
@@ -1974,6 +1978,8 @@ export interface components {
             documents?: string[];
             /** @description Whether the app's library is looked in, too. If left out: true. */
             library?: boolean;
+            /** @description Look in this group's documents, and not in the caller's own. For its members; its plan pays. */
+            group?: string | null;
         };
         /**
          * @description A user's rating of an answer.
@@ -4969,6 +4975,8 @@ export interface operations {
                 cursor?: string;
                 /** @description The app's library rather than the caller's own documents. */
                 library?: boolean;
+                /** @description This group's documents, for its members, rather than the caller's own. */
+                group?: string;
             };
             header?: never;
             path?: never;
@@ -5007,6 +5015,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5553,6 +5570,8 @@ export interface operations {
             query?: {
                 /** @description The app's library rather than the caller's own documents. */
                 library?: boolean;
+                /** @description This group's documents, for its members, rather than the caller's own. */
+                group?: string;
             };
             header?: never;
             path: {
@@ -5655,6 +5674,8 @@ export interface operations {
             query?: {
                 /** @description The app's library rather than the caller's own documents. */
                 library?: boolean;
+                /** @description This group's documents, for its members, rather than the caller's own. */
+                group?: string;
             };
             header?: never;
             path: {
@@ -5766,6 +5787,8 @@ export interface operations {
             query?: {
                 /** @description The app's library rather than the caller's own documents. */
                 library?: boolean;
+                /** @description This group's documents, for its members, rather than the caller's own. */
+                group?: string;
                 /** @description The first one, counted from 0. */
                 start?: number;
                 /** @description The first one that is left out; at most 20000 after `start`, which is the default. */
@@ -5887,6 +5910,8 @@ export interface operations {
             query?: {
                 /** @description The app's library rather than the caller's own documents. */
                 library?: boolean;
+                /** @description This group's documents, for its members, rather than the caller's own. */
+                group?: string;
             };
             header?: never;
             path: {
@@ -6141,6 +6166,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
