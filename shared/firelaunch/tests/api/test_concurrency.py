@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from firelaunch.errors import BudgetExceeded, Contention
+from firelaunch.metering.reservations import Day
+from firelaunch.scope import Scope
 from firelaunch.server.app import App
+from firelaunch.store.base import Filter, Query
 from firelaunch.testing.apps import SETTINGS, User, events, sign_in
 from firelaunch.testing.models import Fault, ModelServer, Reply
 
@@ -91,6 +96,32 @@ def test_the_minutes_limit_and_the_days_budget_hold_under_thirty_two_at_once(
     assert spent["cost_micro_usd"] <= 20_000
     assert spent["reserved_micro_usd"] == 0
     assert spent["requests"] == statuses.count(200) == len(model.requests)
+
+
+def test_a_groups_own_day_is_exact_under_sixty_four_spenders_and_no_members_day_pays(
+    app: Callable[..., App], model: ModelServer
+) -> None:
+    model.default = Reply(usage=(5, 0, 100), pace=0.02)
+    made: Any = app(SETTINGS.replace('"0.50"', '"0.01"\ncheaper_model_at_percent = 100'))
+    group, ada = Scope("demo").of_group("g1"), Scope("demo", "ada")
+    llm = made.services.within(group).llm
+
+    def spend(_: int) -> bool:
+        with suppress(BudgetExceeded, Contention):
+            llm.complete([{"role": "user", "content": "Hello"}])
+            return True
+        return False
+
+    paid = at_once(64, spend).count(True)
+    day = made.services.metering.today()
+    of_group, of_member = made.services.store.get_many([group.usage(day), ada.usage(day)])
+    spent = of_group.data["cost_micro_usd"]
+    assert 0 < paid < 64
+    calls = made.services.store.query(Query(group.calls(), where=(Filter("uid", "==", group.uid),)))
+    assert (len(calls), len(model.requests), of_member) == (paid, paid, None)
+    assert spent == sum(call.data["cost_micro_usd"] for call in calls)
+    assert 5_000 < spent <= 10_000
+    assert Day.of(of_group).reservations(made.services.clock(), expired=False) == {}
 
 
 def test_a_failed_send_that_is_repeated_keeps_one_copy_of_each_message(
