@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from .site import build_site, example_site
 _HERE = Path(__file__).parent
 REPORT = ROOT / "build" / "web.json"
 _LIGHTHOUSE = "lighthouse"
-_EMULATOR = "emulator"
+_SCENARIOS = re.findall(r'scenario\("([^"]+)"', (_HERE / "driver.mjs").read_text())
 _FIGURES = (
     *("kb_before_typing", "axe_violations", "lighthouse_accessibility", "lighthouse_best_practices"),
     *("scenarios", "failed"),
@@ -62,7 +63,7 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
         tempfile.TemporaryDirectory() as scratch,
         PlayedModel() as model,
         StripeServer(pages=True) as stripe,
-        _example(Path(scratch) / "mealcoach", _wanted("collection", only)) as meals,
+        _example(Path(scratch) / "mealcoach", _wanted("an app's own collection", only)) as meals,
     ):
         line = f"http://127.0.0.1:{free_port()}"
         config = {
@@ -95,19 +96,26 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
                 "SHORT": "1" if short else "",
                 "ONLY": only,
             }
-            emulated = FIREBASE is not None and not short and _wanted(_EMULATOR, only)
+            emulated = FIREBASE is not None and not short and _wanted("at the Auth emulator", only)
             with (
-                signing_in(Path(scratch) / "signing-in", dist) as accounts,
-                _at_emulator(Path(scratch), dist) if emulated else nullcontext() as at_emulator,
+                _accounts(Path(scratch), dist) if _wanted("with Firebase", only) else nullcontext({}) as accounts,
+                _at_emulator(Path(scratch), dist) if emulated else nullcontext({}) as at_emulator,
             ):
-                told |= {"ACCOUNTS": accounts.host.url, "INVITE": accounts.invite}
-                told |= at_emulator or {}
-                code = _node(driver, told)
-            return code if short or not _wanted(_LIGHTHOUSE, only) else _node(_lighthouse(), told) or code
+                code = _node(driver, {**told, **accounts, **at_emulator})
+            looks = not short and (not only or _LIGHTHOUSE in only.split("|"))
+            return (_node(_lighthouse(), told) or code) if looks else code
 
 
-def _wanted(part: str, only: str) -> bool:
-    return not only or part in only
+def _wanted(begins: str, only: str) -> bool:
+    """Whether any scenario runs whose name begins so."""
+    names = (name for name in _SCENARIOS if name.startswith(begins))
+    return any(not only or any(word in name for word in only.split("|")) for name in names)
+
+
+@contextmanager
+def _accounts(scratch: Path, dist: Path) -> Iterator[dict[str, str]]:
+    with signing_in(scratch / "signing-in", dist) as accounts:
+        yield {"ACCOUNTS": accounts.host.url, "INVITE": accounts.invite}
 
 
 @contextmanager

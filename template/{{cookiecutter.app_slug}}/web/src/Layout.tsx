@@ -3,7 +3,6 @@ import { lazy, Suspense, useEffect, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { pages } from "./pages";
 import { ChatRoute } from "./chat/ChatRoute";
-import { cx } from "./lib/cx";
 import { useSession } from "./session/session";
 import { Sidebar } from "./Sidebar";
 import { texts } from "./texts";
@@ -45,9 +44,11 @@ export function Layout() {
         <Button variant="ghost" size="icon" aria-label={texts.menu} onClick={() => (setDrawn(true), setDrawer(true))} className="absolute top-1.5 left-2 z-10 md:hidden">
           <MenuIcon aria-hidden className="size-5" />
         </Button>
-        <Link href="/" aria-label={texts.chats.new} title={texts.chats.new} className={cx(buttonClass("ghost", "icon"), "absolute top-1.5 right-2 z-10 md:hidden")}>
-          <SquarePen aria-hidden className="size-5" />
-        </Link>
+        <nav aria-label={texts.chats.new} className="absolute top-1.5 right-2 z-10 md:hidden">
+          <Link href="/" aria-label={texts.chats.new} title={texts.chats.new} className={buttonClass("ghost", "icon")}>
+            <SquarePen aria-hidden className="size-5" />
+          </Link>
+        </nav>
         {ended && (
           <Notice kind="warn" className="m-3 mt-14 md:mt-3" actions={<Button size="sm" onClick={signOut}>{texts.signIn.devSignIn}</Button>}>
             {texts.sessionEnded}
