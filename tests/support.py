@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template" / "{{cookiecutter.app_slug}}"
 PYTHON = sys.executable
+
+T = TypeVar("T")
 
 APP_CODE = """
 import os
@@ -194,6 +201,25 @@ def copy_repo(target: Path) -> Path:
 
 MAKE_HERE = {"PYTHON": "true"}
 """The environment in which make takes the set-up as done: what is to run it does nothing."""
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], T]) -> T:
+    """What ``make`` makes in a folder of its own, made by the first worker of a run that needs it, for all of them.
+
+    It must be something that pickles, and nobody may change it.
+    """
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / f"once-{name}"
+    folder.mkdir(exist_ok=True)
+    made = folder / "made.pickle"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder / "files", ignore_errors=True)  # of a worker that failed
+            (folder / "files").mkdir()
+            made.write_bytes(pickle.dumps(make(folder / "files")))
+    found: T = pickle.loads(made.read_bytes())  # noqa: S301 - a worker wrote it
+    return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,7 @@ from firelaunch.testing.models import Reply
 from firelaunch_cli.deploy.build_folder import stage_app, stage_functions
 from firelaunch_cli.deploy.rehearsal import release_prompts, settings_for_deploy
 from firelaunch_cli.deploy.resources import Place, app_service, bucket
-from support import ROOT, copy_template, free_port
+from support import ROOT, copy_template, free_port, once
 
 from .dockerfile import Image, build
 from .google_here import NAMES, Container, GoogleHere, why_not_here
@@ -29,13 +29,21 @@ NO_INDEX = "the packages of requirements.lock cannot be had here: pip reaches no
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The template's image, built once for this module."""
-    folder = tmp_path_factory.mktemp("image")
-    app = copy_template(folder / "my-app")
-    release_prompts(app)
-    stage_app(ROOT, app, folder / "staged")
-    try:
+    """The template's image."""
+    return built(tmp_path_factory, "image", lambda app, staged: stage_app(ROOT, app, staged))
+
+
+def built(factory: pytest.TempPathFactory, name: str, stage: Callable[[Path, Path], object]) -> Image:
+    """An image of the template, built once in a run."""
+
+    def make(folder: Path) -> Image:
+        app = copy_template(folder / "my-app")
+        release_prompts(app)
+        stage(app, folder / "staged")
         return build(folder / "staged", folder / "built", clean())
+
+    try:
+        return once(factory, name, make)
     except AssertionError as error:
         if "No matching distribution" in str(error) and "NewConnectionError" in str(error):
             pytest.skip(NO_INDEX)
@@ -234,16 +242,7 @@ def test_the_image_is_slim_runs_as_nobody_and_writes_its_log_at_once(image: Imag
 @pytest.fixture(scope="module")
 def functions(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image of an app's functions."""
-    folder = tmp_path_factory.mktemp("functions")
-    app = copy_template(folder / "my-app")
-    release_prompts(app)
-    stage_functions(ROOT, folder / "staged", app)
-    try:
-        return build(folder / "staged", folder / "built", clean())
-    except AssertionError as error:
-        if "No matching distribution" in str(error) and "NewConnectionError" in str(error):
-            pytest.skip(NO_INDEX)
-        raise
+    return built(tmp_path_factory, "functions", lambda app, staged: stage_functions(ROOT, staged, app))
 
 
 @pytest.mark.parametrize(

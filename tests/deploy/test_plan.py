@@ -35,7 +35,7 @@ from firelaunch_cli.deploy.resources import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from support import ROOT, clean_environ, copy_repo, copy_template
+from support import ROOT, clean_environ, copy_repo, copy_template, once
 
 from .gcloud_parser import refusals
 from .world import gcloud_is_there
@@ -100,10 +100,14 @@ def dry_run(repo: Path, app: str, *more: str, **environ: str) -> str:
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The dry run of each variant."""
-    repo = copy_repo(tmp_path_factory.mktemp("plans") / "repo")
-    for variant in VARIANTS:
-        settings(repo / "apps" / f"app-{variant}", variant, id=f"app-{variant}")
-    return {variant: dry_run(repo, f"app-{variant}") for variant in VARIANTS}
+
+    def make(folder: Path) -> dict[str, str]:
+        repo = copy_repo(folder / "repo")
+        for variant in VARIANTS:
+            settings(repo / "apps" / f"app-{variant}", variant, id=f"app-{variant}")
+        return {variant: dry_run(repo, f"app-{variant}") for variant in VARIANTS}
+
+    return once(tmp_path_factory, "plans", make)
 
 
 def test_a_dry_run_names_models_that_end_soon(tmp_path: Path) -> None:
