@@ -66,6 +66,8 @@ _FIELDS = st.dictionaries(st.sampled_from(["a", "b", "m"]), _VALUES, max_size=3)
 _CLAIMS = st.dictionaries(st.sampled_from(["admin", "role"]), st.sampled_from([True, False, "x", 1]), max_size=2)
 _EACH = 10
 """Conditions of one file, as a file takes the emulator long to compile."""
+_REQUESTS = 16
+"""Requests for each condition."""
 
 
 @st.composite
@@ -102,13 +104,13 @@ def file(conditions: Sequence[str]) -> str:
 
 
 def decide(emulator: Emulator, project: str, count: int) -> Decisions:
-    """Compare ``count`` random requests."""
+    """Compare at least ``count`` random requests, but for those on which the emulator crashes."""
     found = Decisions()
     client = RestClient(emulator.host, project)
-    asked = st.lists(requests(), min_size=16, max_size=16)
+    asked = st.lists(requests(), min_size=_REQUESTS, max_size=_REQUESTS)
 
     @settings(
-        max_examples=max(1, count // (_EACH * 16)),
+        max_examples=-(-count // (_EACH * _REQUESTS)),
         database=None,
         deadline=None,
         phases=[Phase.generate],
