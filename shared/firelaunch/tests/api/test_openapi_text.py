@@ -190,7 +190,7 @@ class Recorder:
 @given(BLOCKS, st.integers(16, 40))
 def test_the_id_of_every_chunk_is_known_from_its_text_and_place_alone(parts: list[tuple[str, int]], size: int) -> None:
     chunking = Chunking(size=size, overlap=size // 4)
-    version = type("Version", (), {"id": "v", "chunking": chunking})
+    version = type("Version", (), {"id": "v", "chunking": chunking, "language": "auto"})
     index = Recorder()
     engine: Any = type("Engine", (), {"index": index, "version": version})
     blocks = blocks_of(parts)
