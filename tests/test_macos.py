@@ -132,6 +132,7 @@ GUARDED = {
     "firelaunch_cli/commands/running.py": 'sys.platform == "linux"',
     "firelaunch_cli/doctor/system.py": "    except OSError:\n        return None\n    place =",
     "firelaunch/rag/parse/child.py": 'sys.platform == "linux"',
+    "rules_tester/emulator.py": 'sys.platform != "linux"',
 }
 """Files that name such a thing, and what keeps macOS from it."""
 

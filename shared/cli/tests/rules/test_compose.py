@@ -422,16 +422,23 @@ def test_all_problems_of_all_fragments_are_told_at_once() -> None:
     ]
 
 
+LAST_LINE = len(BASE.splitlines())
+
+
 @pytest.mark.parametrize(
     ("change", "line", "says"),
     [
         (lambda text: text.replace("'2'", "'1'"), 1, "'2'; is expected"),
         (lambda text: text.replace("function isSelf(app, uid)", "function isSelf(uid)"), 12, "bound by isSelf"),
         (lambda text: text.replace("isMember", "member"), 12, "bound by isMember"),
-        (lambda text: text + "service x { function f() { return 1; } }", 69, "beside the one service"),
-        (lambda text: text + "function f() { return 1; }", 69, "beside the one service"),
+        (
+            lambda text: text + "service x { function f() { return 1; } }",
+            LAST_LINE,
+            "beside the one service",
+        ),
+        (lambda text: text + "function f() { return 1; }", LAST_LINE, "beside the one service"),
         (lambda text: text.replace("service cloud.firestore", "service firebase.storage"), 9, "beside the one service"),
-        (lambda _: built_rules(fragment(NOTES)).text, 69, "a built file"),
+        (lambda _: built_rules(fragment(NOTES)).text, LAST_LINE, "a built file"),
     ],
 )
 def test_a_base_that_cannot_carry_fragments_is_refused(change: Callable[[str], str], line: int, says: str) -> None:

@@ -96,6 +96,24 @@ def test_a_document_of_a_group_is_reached_by_role_and_by_no_other_way(app: App) 
     assert found(cat, group=group) == []
 
 
+def found_by_agent(user: User, group: str) -> Any:
+    arguments = {"query": "Where is the xylophone?", "group": group}
+    request = {"name": "search", "arguments": arguments}
+    answer = user.post("/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": request}).get_json()
+    return answer["result"]
+
+
+def test_an_agent_finds_what_its_user_does_and_nothing_in_a_group_of_others(app: App) -> None:
+    ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
+    group = new_group(ada)
+    put_up(app, ada, "attic.txt", group=group)
+    passages = found_by_agent(ada, group)["structuredContent"]["passages"]
+    assert [passage["title"] for passage in passages] == ["attic.txt"]
+    refused = found_by_agent(bob, group)
+    assert refused["isError"] is True
+    assert "xylophone" not in str(refused)
+
+
 def test_a_removed_member_finds_and_reads_nothing_with_their_old_token(app: App) -> None:
     ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
     group = new_group(ada, editor=bob)

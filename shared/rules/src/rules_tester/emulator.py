@@ -15,6 +15,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -134,7 +135,9 @@ class RulesEmulator:
 
     def processor_seconds(self) -> float:
         """Return the processor time that the emulator has taken; 0.0 if it was not started here, or not on Linux."""
-        total, waiting = 0, [self._process.pid] if self._process else []
+        if sys.platform != "linux" or self._process is None:
+            return 0.0
+        total, waiting = 0, [self._process.pid]
         with contextlib.suppress(OSError):
             while waiting:
                 pid = waiting.pop()

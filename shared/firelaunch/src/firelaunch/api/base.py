@@ -37,6 +37,7 @@ __all__ = [
     "Body",
     "Date",
     "GroupPath",
+    "OptionalGroup",
     "OwnTool",
     "PageQuery",
     "Path",
@@ -88,6 +89,10 @@ class Path(BaseModel):
 
     # Only the OpenAPI document uses this pattern. The store checks ids itself and answers invalid_id.
     id: str = Field(description="The resource's id.", json_schema_extra={"pattern": "^[A-Za-z0-9_-]{1,64}$"})
+
+
+OptionalGroup = Annotated[str | None, Field(max_length=64, json_schema_extra={"pattern": "^[A-Za-z0-9_-]*$"})]
+"""A group's id in a body or a query, which is checked where it becomes part of a path; empty or None for no group."""
 
 
 class GroupPath(BaseModel):

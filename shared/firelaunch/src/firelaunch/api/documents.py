@@ -36,6 +36,7 @@ from ..paging import iso_time
 from ..rag.files import is_document_name
 from .base import (
     Body,
+    OptionalGroup,
     PageQuery,
     Path,
     QueryModel,
@@ -96,7 +97,7 @@ class NewDocument(Body):
         description="Name of a file that the client put into Firebase Storage, in its user's `uploads` folder.",
     )
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
-    group: str | None = Field(default=None, max_length=64, description=_FOR_A_GROUP)
+    group: OptionalGroup = Field(default=None, description=_FOR_A_GROUP)
 
 
 def _body(media_type: str, model: type[BaseModel]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ class DocumentUpload(BaseModel):
     file: Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
     name: str = Field(default="", max_length=200, description="What it is known by; the file's own name if left out.")
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
-    group: str = Field(default="", max_length=64, description=_FOR_A_GROUP)
+    group: OptionalGroup = Field(default=None, description=_FOR_A_GROUP)
 
 
 class NewCrawl(Body):
@@ -172,14 +173,14 @@ class LibraryQuery(QueryModel):
 
     model_config = ConfigDict(extra="forbid")
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
-    group: str | None = Field(default=None, max_length=64, description=_OF_A_GROUP)
+    group: OptionalGroup = Field(default=None, description=_OF_A_GROUP)
 
 
 class ListQuery(PageQuery):
     """Names a page of documents, and chooses between the library and the caller's own."""
 
     library: bool = Field(default=False, description="The app's library rather than the caller's own documents.")
-    group: str | None = Field(default=None, max_length=64, description=_OF_A_GROUP)
+    group: OptionalGroup = Field(default=None, description=_OF_A_GROUP)
 
 
 _TEXT_CHARACTERS = 20_000

@@ -171,7 +171,7 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[AppTool, ...]:
         return {"items": result.items, "next_cursor": result.next_cursor}
 
     def search(call: Call, question: SearchQuestion) -> dict[str, Any]:
-        return searched(services, call.caller.scope, question)
+        return searched(services, call.caller, question)
 
     def list_documents(call: Call, page: PageOfDocuments) -> dict[str, Any]:
         scope = call.caller.library if page.library else call.caller.scope

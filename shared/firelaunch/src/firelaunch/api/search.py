@@ -19,9 +19,10 @@ from ..errors import (
     PreconditionFailed,
     TooLarge,
 )
+from ..identity import Caller
 from ..services.bundle import Services
 from ..services.metered_search import search as paid_search
-from .base import Body, caller, example, services
+from .base import Body, OptionalGroup, caller, example, services
 from .refusals import OF_THE_INDEX, errors
 from .routes import Routes
 
@@ -50,9 +51,8 @@ class Question(Body):
     query: str = Field(min_length=1, max_length=4_000)
     documents: list[str] = Field(default=[], max_length=1_000, description="Ids: look in these alone.")
     library: bool = Field(default=True, description="Whether the app's library is looked in, too.")
-    group: str | None = Field(
+    group: OptionalGroup = Field(
         default=None,
-        max_length=64,
         description="Look in this group's documents, and not in the caller's own. For its members; its plan pays.",
     )
 
@@ -124,29 +124,23 @@ api = Routes("search", "documents", prefix="/v1", guests=True)
 )
 def search(body: Question) -> dict[str, Any]:
     """Search in documents."""
-    return searched(services(), _scope(body.group), body)
+    return searched(services(), caller(), body)
 
 
-def _scope(group: str | None) -> Any:
-    """Return the scope to search in: the caller's own, or that of a group that the caller is a member of.
+def searched(services: Services, user: Caller, question: Question) -> dict[str, Any]:
+    """Run a search for a user and return its answer.
 
     Raises:
-        NotFound: the caller is no member of the group.
+        NotFound: the user is no member of the group.
     """
-    user = caller().scope
-    if group is None:
-        return user
-    from ..services.groups import check_member  # an app without groups starts without it
-
-    place = user.of_group(group)
-    check_member(services().store, place, caller().uid)  # before anything is spent from the group's budget
-    return place
-
-
-def searched(services: Services, scope: Any, question: Question) -> dict[str, Any]:
-    """Run a search and return its answer."""
     from ..rag.passages import own_text, source_view
 
+    scope = user.scope
+    if question.group:
+        from ..services.groups import check_member  # an app without groups starts without it
+
+        scope = user.scope.of_group(question.group)
+        check_member(services.store, scope, user.uid)  # before anything is spent from the group's budget
     result = paid_search(services, scope, question.query, question.documents, library=question.library)
     passages = [
         {**source_view(passage), "text": own_text(passage.hit.entry), "score": round(passage.hit.score, 6)}

@@ -1466,7 +1466,7 @@ export interface components {
             /** @description For all members of the app; admins alone may. If left out: false. */
             library?: boolean;
             /** @description For the members of this group; its editors and owners may. */
-            group?: string;
+            group?: string | null;
         };
         /** @description Something of a document's file that was not read. */
         DocumentWarning: {
