@@ -29,7 +29,7 @@ serve: setup ## Run an app of apps/ in the foreground: make serve APP=demo PORT=
 	@exec $(BIN)/firelaunch serve $(if $(PORT),--port $(PORT)) "$(APP)"
 
 # Where bytecode is not kept, each worker would compile all tests anew, which takes it a quarter of a minute.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 4 --dist worksteal --durations=15
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist worksteal --durations=15
 
 test: lint ## Check style and types, and run every test
 	@echo "pytest"
