@@ -44,7 +44,7 @@ def server(answers: Callable[[str], Answer | None]) -> Iterator[str]:
 
 
 def looked(tmp_path: Path, change: str = "") -> dict[str, str]:
-    """What the doctor finds at a client of which one thing is not as it should be."""
+    """Return the doctor's findings for a client with one fault."""
     with server(
         lambda path: ({}, {"app": "other" if change == "api" else "demo"}) if path == "/ready" else None
     ) as api:

@@ -38,7 +38,7 @@ def site_checks(url: str, app: str) -> Iterator[Finding]:
 
 
 class _Unread(Exception):
-    """What was read is not what a web client is served with."""
+    """The answer is not that of a deployed web client."""
 
 
 def _config(url: str) -> tuple[Mapping[str, str], Mapping[str, Any]]:

@@ -82,7 +82,7 @@ class EvalQuestion(BaseModel):
 
     @property
     def searched(self) -> str:
-        """What the app's search is asked for this question: the message with the user's messages before it."""
+        """The text that the app searches for: the message, after the user's messages before it."""
         history: list[Message] = [{"role": "user", "content": text} for text in self.before]
         return in_conversation(self.ask, earlier_text(history))
 

@@ -66,7 +66,7 @@ class LabelledAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a judge says of an answer.
+    """A judge's verdict on an answer.
 
     Args:
         label: one of :data:`LABELS`; None if the judge gave no verdict, which then counts for nothing.

@@ -195,7 +195,7 @@ class Subject:
 
 @dataclass(slots=True)
 class _Tally:
-    """What the measurement spent, and how often the reranker failed."""
+    """Counts the money that the measurement spends, and the failures of the reranker."""
 
     micro_usd: int = 0
     failed: int = 0

@@ -41,7 +41,7 @@ InvitedRole = Literal["viewer", "editor"]
 
 
 class GroupBody(Body):
-    """What a group is called, and who may join it without an invitation."""
+    """A group's name, and the rule by which users may join it without an invitation."""
 
     model_config = example({"name": "Family"})
     name: Name | None = Field(default=None, description="A new group needs one.")
@@ -105,7 +105,7 @@ class GroupRoleBody(Body):
 
 
 class InviteBody(Body):
-    """What an invitation grants."""
+    """The role that an invitation grants, its number of uses, and its hours."""
 
     model_config = example({"role": "editor", "uses": 1, "hours": 72})
     role: InvitedRole = "viewer"

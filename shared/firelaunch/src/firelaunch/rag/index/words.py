@@ -51,7 +51,7 @@ _COMPOUND_GRAM = 4
 """Letters of a fragment. Measured on 14 languages (docs/adr/0042)."""
 
 FRAGMENT_WEIGHT: Final = 0.03
-"""What an occurrence of a fragment counts where one of a word counts 1. Measured, as the weights below."""
+"""The weight of an occurrence of a fragment, where that of a word is 1. It was measured, as were the weights below."""
 
 _MARK: Final = "\ue002"
 """Begins the term that says in which language a text is."""
