@@ -10,7 +10,7 @@ import pytest
 from support import ROOT, TEMPLATE
 
 ROWS = (
-    "firelaunch.errors firelaunch.shutdown",
+    "firelaunch.errors firelaunch.precedence firelaunch.shutdown",
     "firelaunch.scope firelaunch.slots firelaunch.telemetry firelaunch.text_file",
     "firelaunch.identity firelaunch.settings firelaunch.store",
     "firelaunch.billing firelaunch.events firelaunch.llm firelaunch.membership firelaunch.paging firelaunch.prompts "

@@ -209,6 +209,21 @@ def recall(found: list[tuple[int, float]], wanted: set[int]) -> float:
     return len({row for row, _ in found} & wanted) / len(wanted)
 
 
+@pytest.mark.parametrize("count", [0, 1, 9_000])
+def test_vectors_that_are_read_in_batches_are_found_as_those_that_came_at_once(many: Any, count: int) -> None:
+    rows = range(1, count + 1)
+    batches = [
+        (rows[begin : begin + 700], [vector.tobytes() for vector in many[:count][begin : begin + 700]])
+        for begin in range(0, count, 700)
+    ]
+    read = Matrix.read(64, batches, count + 5)
+    at_once = Matrix(64).add(rows, [vector.tobytes() for vector in many[:count]])
+    assert read.nearest(many[7], 20) == at_once.nearest(many[7], 20)
+    more = [many[7].tobytes()]
+    assert read.add([count + 9], more).nearest(many[7], 1)[0][0] in {8, count + 9}
+    assert read.last == count
+
+
 def test_the_short_list_holds_nearly_all_of_the_nearest(many: Any) -> None:
     matrix = matrix_of(many)
     queries = np.random.default_rng(4).standard_normal((20, 64), dtype=np.float32)

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from typing import IO
 
 from ..errors import StoreError
+from ..precedence import give_way
 from .parse.base import Block
 
 __all__ = ["Excerpt", "read_blocks", "read_span", "write_blocks"]
@@ -43,6 +44,7 @@ def read_blocks(file: IO[bytes]) -> Iterator[Block]:
     try:
         with gzip.GzipFile(fileobj=file) as packed:
             for line in TextIOWrapper(packed, encoding="utf-8", newline="\n"):
+                give_way()
                 text, kind, start, page, headings = json.loads(line)
                 yield Block(text, kind, start, page, tuple(headings))
     except (OSError, EOFError, ValueError) as error:

@@ -45,6 +45,7 @@ from gunicorn.http.errors import (
 from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
+from .. import precedence
 from ..errors import SettingsError
 from ..shutdown import Shutdown
 from .connections import Connection, RequestProgress
@@ -374,10 +375,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         """Answer the request on a connection, in a thread of the pool."""
         try:
+            precedence.claim()
             conn.begin()
             self._thread_state.conn = conn
             reusable = super().handle(conn)
         finally:
+            precedence.release()
             self._thread_state.conn = None
         stream, conn.stream = conn.stream, None
         return reusable if stream is None else self._continue(stream)
@@ -471,10 +474,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         def run() -> None:
             result: Future[Any] = Future()
             try:
+                precedence.claim()
                 result.set_result(self._continue(sending))
             except BaseException as error:
                 log.exception("a stream's connection failed")
                 result.set_exception(error)
+            finally:
+                precedence.release()
             self._answered(sending.conn, result)
 
         with contextlib.suppress(RuntimeError):  # the pool is closed, as the process ends

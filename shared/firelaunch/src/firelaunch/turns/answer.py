@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from types import GeneratorType
 from typing import Any
 
+from .. import precedence
 from ..chats.checkpoints import Checkpoints, Stopped
 from ..chats.events import (
     Delta,
@@ -323,6 +324,7 @@ class TurnRun:
 
     def _settle(self, outcome: str, error: FirelaunchError | None) -> Done:
         """Store the answer, its cost and the request's outcome in one commit, and send the jobs that follow it."""
+        precedence.renew()
         grounding = self.turn.grounding
         text = self._transcript.whole + grounding.rest()
         self.reservation.add(*grounding.calls)

@@ -17,6 +17,7 @@ from ..jobs.base import HasKind, Job, Kind, kind_of
 from ..jobs.lease import Lease, LeaseLost
 from ..metering.call_records import CallLog
 from ..metering.reservations import Reservation
+from ..precedence import give_way
 from ..records.data import Data
 from ..scope import Scope
 from ..services.bundle import Services
@@ -123,6 +124,7 @@ class JobRun:
         Raises:
             Cancelled, Interrupted, TimedOut, LeaseLost: the handler should end. Let the error pass through.
         """
+        give_way()
         if self._lease.lost:
             raise LeaseLost
         if self._lease.cancel_requested:
@@ -146,6 +148,7 @@ class JobRun:
             LeaseLost: another worker has the job. Nothing was written.
             ScopeViolation: a write leads out of the job's scope.
         """
+        give_way()
         own = self.services.store.check(writes)
         for reservation in settles:
             own += CallLog.checked(self.scope, reservation.settlement())

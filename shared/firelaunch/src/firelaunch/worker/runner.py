@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ..errors import BadRequest, FirelaunchError, Interrupted, ScopeViolation
 from ..jobs.base import Job, Kind
 from ..jobs.lease import Later, Lease, LeaseLost, take
+from ..precedence import background
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.fence import begun_at
@@ -52,6 +53,7 @@ class Runner:
         self._shutdown = shutdown
         self._jitter = jitter
 
+    @background()
     def run(self, job_id: str, kind: str | None = None) -> str:
         """Handle one delivery of a job: run it, or have it delivered later. Then the delivery is finished.
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
+from ...precedence import give_way
 from ...store.fence import Fence
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .typos import Vocabulary, corrected
-from .words import FRAGMENT_WEIGHT, Analyzer, QueryPart, chosen, mark_of, parts_of
+from .words import FRAGMENT_WEIGHT, Analyzed, Analyzer, QueryPart, chosen, mark_of, parts_of
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -104,12 +105,14 @@ class Shard:
     def upsert(self, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """Write entries in one commit."""
         latest = {entry.id: entry for entry in entries}
+        # Before the commit begins: other writers wait for it.
+        terms = {entry.id: self._analyzed(entry) for entry in latest.values()}
         with self._write(fence) as connection:
             dimensions = _dimensions(connection, latest.values())
             existing = "SELECT row FROM entries WHERE id IN (SELECT value FROM json_each(?))"
             _delete(connection, existing, json.dumps([*latest]))
             for entry in latest.values():
-                self._insert(connection, entry)
+                self._insert(connection, entry, terms[entry.id])
             connection.execute("UPDATE about SET dimensions = ?, generation = generation + 1", (dimensions,))
 
     def delete(self, document: str | None, ids: Collection[str] | None = None, fence: Fence | None = None) -> None:
@@ -180,12 +183,15 @@ class Shard:
             row = (0,) if connection is None else connection.execute("SELECT count(*) FROM entries").fetchone()
         return int(row[0])
 
-    def _insert(self, connection: sqlite3.Connection, entry: Entry) -> None:
+    def _analyzed(self, entry: Entry) -> Analyzed:
+        give_way()
+        return self._analyzer.analyze(entry.text, entry.title, entry.language)
+
+    def _insert(self, connection: sqlite3.Connection, entry: Entry, analyzed: Analyzed) -> None:
         inserted = connection.execute(
             "INSERT INTO entries (id, document, text, tags, place) VALUES (?, ?, ?, ?, ?)",
             (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
         )
-        analyzed = self._analyzer.analyze(entry.text, entry.title, entry.language)
         if self._marked:
             columns = [" ".join(terms) for terms in (analyzed.words, analyzed.fragments, analyzed.marks)]
             sql = "INSERT INTO terms (rowid, words, fragments, marks) VALUES (?, ?, ?, ?)"
@@ -424,14 +430,21 @@ def _refresh(connection: sqlite3.Connection, loaded: _Loaded | None, generation:
     oldest, newest = connection.execute("SELECT min(number), max(number) FROM removals").fetchone()
     last = newest or 0
     if loaded is None or loaded.removals + 1 < (oldest or 0):
-        matrix = Matrix(dimensions)
-    else:
-        removed = connection.execute("SELECT row FROM removals WHERE number > ?", (loaded.removals,)).fetchall()
-        matrix = loaded.matrix.without([row[0] for row in removed])
-    added = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (matrix.last,))
-    while rows := added.fetchmany(_ROWS_AT_A_TIME):
-        matrix = matrix.add([row for row, _ in rows], (vector for _, vector in rows))
+        # Entries have an index to count them by; to count vectors, SQLite would read all of them.
+        (most,) = connection.execute("SELECT count(*) FROM entries").fetchone()
+        return _Loaded(generation, last, Matrix.read(dimensions, _vectors(connection, 0), most))
+    removed = connection.execute("SELECT row FROM removals WHERE number > ?", (loaded.removals,)).fetchall()
+    matrix = loaded.matrix.without([row[0] for row in removed])
+    for rows, vectors in _vectors(connection, matrix.last):
+        matrix = matrix.add(rows, vectors)
     return _Loaded(generation, last, matrix)
+
+
+def _vectors(connection: sqlite3.Connection, after: int) -> Iterator[tuple[list[int], list[bytes]]]:
+    """Yield the rows behind ``after`` that have vectors, in batches."""
+    added = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (after,))
+    while batch := added.fetchmany(_ROWS_AT_A_TIME):
+        yield [row for row, _ in batch], [vector for _, vector in batch]
 
 
 def _condition(where: Where) -> tuple[str, list[str]]:

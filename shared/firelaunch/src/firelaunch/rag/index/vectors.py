@@ -35,6 +35,9 @@ The weights halve the short list that a given recall needs.
 """
 
 _MIN_ROWS = 256
+_SAMPLE = 8_192
+"""Vectors whose mean stands for that of all."""
+
 _FARTHEST = np.uint16(65_535)
 
 
@@ -53,6 +56,29 @@ class _Block:
     bits: npt.NDArray[np.uint64]
     middle: Vector
 
+    @classmethod
+    def empty(cls, count: int, dimensions: int) -> _Block:
+        """Return a block with room for twice as many rows; memory pages take no memory until they are written."""
+        room = max(_MIN_ROWS, 2 * count)
+        return cls(
+            np.empty(room, np.int64),
+            np.empty((room, dimensions), np.float32),
+            np.empty((-(-dimensions // 64), room), np.uint64),
+            np.zeros(dimensions, np.float32),
+        )
+
+    def describe(self, count: int) -> None:
+        """Make the bits of the first ``count`` rows, by the mean of a sample of them.
+
+        The bits say on which side of the mean a vector lies. Embeddings of one model share a direction, so bits
+        relative to zero would be equal in all of them.
+        """
+        if count:
+            self.middle = self.floats[: count : -(-count // _SAMPLE)].mean(axis=0, dtype=np.float32)
+        for begin in range(0, count, 8_192):
+            place = slice(begin, min(begin + 8_192, count))
+            self.bits[:, place] = _bits(self.floats[place], self.middle)
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
@@ -68,6 +94,21 @@ class Matrix:
     count: int = 0
     alive: npt.NDArray[np.bool_] | None = None
     _block: _Block | None = None
+
+    @classmethod
+    def read(cls, dimensions: int, batches: Iterable[tuple[Sequence[int], Iterable[bytes]]], most: int) -> Matrix:
+        """Return a matrix of rows that come in batches, each with the bytes of its vectors; no vector is copied twice.
+
+        Args:
+            most: at least as many rows as will come.
+        """
+        block, count = _Block.empty(most, dimensions), 0
+        for rows, vectors in batches:
+            place = slice(count, count := count + len(rows))
+            block.rows[place] = rows
+            block.floats[place] = np.frombuffer(b"".join(vectors), dtype=np.float32).reshape(len(rows), dimensions)
+        block.describe(count)
+        return cls(dimensions, count, None, block)
 
     @property
     def nbytes(self) -> int:
@@ -114,20 +155,9 @@ class Matrix:
         self, rows: npt.NDArray[np.int64], floats: npt.NDArray[np.float32], alive: npt.NDArray[np.bool_] | None = None
     ) -> Matrix:
         count = len(rows)
-        room = max(_MIN_ROWS, 2 * count)  # memory pages take no memory until they are written
-        # The bits say on which side of the mean a vector lies. Embeddings of one model share a direction, so bits
-        # relative to zero would be equal in all of them.
-        middle = floats.mean(axis=0, dtype=np.float32) if count else np.zeros(self.dimensions, np.float32)
-        block = _Block(
-            np.empty(room, np.int64),
-            np.empty((room, self.dimensions), np.float32),
-            np.empty((-(-self.dimensions // 64), room), np.uint64),
-            middle,
-        )
+        block = _Block.empty(count, self.dimensions)
         block.rows[:count], block.floats[:count] = rows, floats
-        for begin in range(0, count, 8_192):
-            place = slice(begin, min(begin + 8_192, count))
-            block.bits[:, place] = _bits(floats[place], middle)
+        block.describe(count)
         return Matrix(self.dimensions, count, _extend(alive, count - len(alive)) if alive is not None else None, block)
 
     def nearest(self, vector: Vector, k: int, allowed: npt.NDArray[np.int64] | None = None) -> list[tuple[int, float]]:
