@@ -11,12 +11,14 @@ BIN := .venv/bin
 .DEFAULT_GOAL := setup
 .PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock audit sbom clean
 
+##@ Begin
+
 setup: ## Put everything into .venv; an interrupted set-up goes on where it stopped
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer." >&2; exit 1; }
 	@$(PYTHON) tools/setup.py
 
 help: ## List these targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@awk -f tools/help.awk $(MAKEFILE_LIST)
 
 app: setup ## Make an app under apps/, asking eight questions; elsewhere: make app INTO=../products
 	@$(BIN)/firelaunch new $(if $(INTO),--into "$(INTO)")
@@ -28,15 +30,7 @@ serve: setup ## Run an app of apps/ in the foreground: make serve APP=demo PORT=
 	@[ "$(APP)" != demo ] || [ -e apps/demo ] || $(BIN)/firelaunch new --no-input app_name=Demo
 	@exec $(BIN)/firelaunch serve $(if $(PORT),--port $(PORT)) "$(APP)"
 
-# Where bytecode is not kept, each worker would compile all tests anew, which takes it a quarter of a minute.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist worksteal --durations=15
-
-test: lint ## Check style and types, and run every test
-	@echo "pytest"
-	@$(PYTEST) $(ARGS)
-
-test-long: setup ## Run the tests that 'make test' leaves out for their length
-	@LONG=1 $(PYTEST) $(ARGS)
+##@ Check a change
 
 lint: setup ## Check style and types
 	@echo "ruff"
@@ -48,6 +42,60 @@ lint: setup ## Check style and types
 format: setup ## Format the code, and mend what ruff can mend
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+# Where bytecode is not kept, each worker would compile all tests anew, which takes it a quarter of a minute.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist worksteal --durations=15
+
+test: lint ## Check style and types, and run every test
+	@echo "pytest"
+	@$(PYTEST) $(ARGS)
+
+test-long: setup ## Run the tests that 'make test' leaves out for their length
+	@LONG=1 $(PYTEST) $(ARGS)
+
+test-web: setup ## Go people's ways through the web client in Chromium: build/web.json, pictures in build/web; SHORT=1, ONLY=offline
+	@PYTHONPATH=tests SHORT=$(SHORT) ONLY="$(ONLY)" $(BIN)/python -m web
+
+##@ Write what is derived
+
+docs: setup ## Write docs/settings.md, the picture of docs/architecture.md and the table of docs/providers.md anew from the code
+	@$(BIN)/python tools/settings_docs.py
+	@$(BIN)/python tools/architecture_docs.py
+	@PYTHONPATH=tests $(BIN)/python -m providers.docs
+
+types: setup ## Write the web client's types of the API anew, after a change of the API
+	@PYTHONPATH=tests $(BIN)/python -m web.api_types
+
+web: setup ## Build the template's web client, in build/; of an example: make web EXAMPLE=mealcoach; of an app: docs/web.md
+	@PYTHONPATH=tests $(BIN)/python -m web.site $(EXAMPLE)
+
+lock: setup ## Resolve the lock files anew
+	@tools/lock
+
+sbom: setup ## Write bills of materials of the locked packages (CycloneDX): build/sbom
+	@$(BIN)/python tools/supply_chain.py sbom
+
+##@ Measure and compare
+
+bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
+	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)
+
+house: setup ## Measure rooms, floors, circles and the files that a message walks through: build/house.json
+	@PYTHONPATH=tests $(BIN)/python -m house
+
+providers: setup ## Play the quirks of other people's model servers to the client that apps use: build/providers.json
+	@PYTHONPATH=tests $(BIN)/python -m providers
+
+formats: setup ## Read a sample of each format of documents, and the files of DIR: build/formats.json
+	@PYTHONPATH=tests $(BIN)/python -m formats $(DIR)
+
+clients: setup ## Generate clients of an app's API, compile them and run them, and lint its document: build/clients.json
+	@PYTHONPATH=tests $(BIN)/python -m clients
+
+audit: setup ## Look for known vulnerabilities of the locked packages; STRICT=1 fails where a database can't be reached
+	@$(BIN)/python tools/supply_chain.py audit $(if $(STRICT),--strict)
+
+##@ Security rules
+
 rules-score: setup ## Run the cases for firestore.rules against every small change of the rules
 	@mkdir -p build
 	@$(BIN)/firelaunch test-rules firestore.rules tests/rules/cases.yaml --allow tests/rules/equivalent.yaml --json build/rules.json --html build/rules.html
@@ -58,23 +106,13 @@ rules-fuzz: setup ## Ask our parser and formulas of rules, and the emulator, abo
 deny-matrix: setup ## Try every token, path and operation against firestore.rules, in Python and (with Node) JavaScript: build/deny.json
 	@PYTHONPATH=tests $(BIN)/python -m deny_matrix
 
-formats: setup ## Read a sample of each format of documents, and the files of DIR: build/formats.json
-	@PYTHONPATH=tests $(BIN)/python -m formats $(DIR)
-
-clients: setup ## Generate clients of an app's API, compile them and run them, and lint its document: build/clients.json
-	@PYTHONPATH=tests $(BIN)/python -m clients
+##@ Break it
 
 fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAMPLES=300
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_api $(or $(EXAMPLES),300)
 
 fuzz-metering: setup ## Compare what is settled with what a model server charged, whatever goes wrong: make fuzz-metering TURNS=10000
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_metering $(or $(TURNS),10000)
-
-providers: setup ## Play the quirks of other people's model servers to the client that apps use: build/providers.json
-	@PYTHONPATH=tests $(BIN)/python -m providers
-
-chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
-	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
 
 chaos-budget: setup ## Kill processes while 1,000 guests use up a ceiling, against a model server's own books: build/chaos-budget.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_budget
@@ -85,38 +123,14 @@ chaos-jobs: setup ## Kill workers at random while they have 1,000 jobs and sched
 chaos-rag: setup ## Kill, delete and cancel in each phase of indexing and re-embedding: build/chaos-rag.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_rag
 
+chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
+	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
+
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json
 	@PYTHONPATH=tests $(BIN)/python -m deploy
 	@PYTHONPATH=tests $(BIN)/python -m deploy.verify_broken_off
 
-web: setup ## Build the template's web client, in build/; of an example: make web EXAMPLE=mealcoach; of an app: docs/web.md
-	@PYTHONPATH=tests $(BIN)/python -m web.site $(EXAMPLE)
-
-types: setup ## Write the web client's types of the API anew, after a change of the API
-	@PYTHONPATH=tests $(BIN)/python -m web.api_types
-
-test-web: setup ## Go people's ways through the web client in Chromium: build/web.json, pictures in build/web; SHORT=1, ONLY=offline
-	@PYTHONPATH=tests SHORT=$(SHORT) ONLY="$(ONLY)" $(BIN)/python -m web
-
-bench: setup ## Run the benchmarks, or one: make bench ONLY=start; SHORT=1 only sees that they work
-	@$(BIN)/python bench/run.py $(if $(SHORT),--short) $(ONLY)
-
-house: setup ## Measure rooms, floors, circles and the files that a message walks through: build/house.json
-	@PYTHONPATH=tests $(BIN)/python -m house
-
-docs: setup ## Write docs/settings.md, the picture of docs/architecture.md and the table of docs/providers.md anew from the code
-	@$(BIN)/python tools/settings_docs.py
-	@$(BIN)/python tools/architecture_docs.py
-	@PYTHONPATH=tests $(BIN)/python -m providers.docs
-
-lock: setup ## Resolve the lock files anew
-	@tools/lock
-
-audit: setup ## Look for known vulnerabilities of the locked packages; STRICT=1 fails where a database can't be reached
-	@$(BIN)/python tools/supply_chain.py audit $(if $(STRICT),--strict)
-
-sbom: setup ## Write bills of materials of the locked packages (CycloneDX): build/sbom
-	@$(BIN)/python tools/supply_chain.py sbom
+##@ Begin anew
 
 clean: ## Take away .venv and caches; apps and their data stay
 	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

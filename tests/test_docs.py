@@ -105,10 +105,20 @@ def test_the_apps_example_of_an_environment_names_only_variables_that_are_read()
     assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) <= set(tool.VARIABLES)
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", outside, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def test_links_between_documents_lead_to_a_file_and_to_a_heading_in_it() -> None:
     for page in DOCUMENTS:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text()):
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name}: {target}"
+            if anchor and file.suffix == ".md":
+                assert anchor in anchors(file.read_text()), f"{page.name}: {target}#{anchor}"
 
 
 def load(path: Path) -> Any:
@@ -120,7 +130,8 @@ def load(path: Path) -> Any:
     return module
 
 
-def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> None:
+def raised_codes() -> set[tuple[str, str]]:
+    """Each error that the API may answer: its status and its code."""
     import firelaunch.identity.base  # errors take their place in the tree when their module is imported
     import firelaunch.membership.claims
     import firelaunch.membership.invites
@@ -135,15 +146,31 @@ def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> N
             if not below.__name__.startswith("_"):
                 yield from tree(below)
 
+    codes = set(tree(FirelaunchError)) | {(str(status), code) for status, code in _CODES.items()}
+    assert firelaunch.identity.base.IdentityUnavailable.code in {code for _, code in codes}
+    assert firelaunch.membership.invites.InviteInvalid.code in {code for _, code in codes}
+    return codes
+
+
+def test_the_table_of_errors_lists_each_code_with_its_status_and_no_other() -> None:
     listed = set()
     for row in (ROOT / "docs" / "api.md").read_text().splitlines():
         cells = [cell.strip() for cell in row.split("|")]
         if len(cells) > 3 and cells[1].isdigit():
             listed |= {(cells[1], code) for code in re.findall(r"`(\w+)`", cells[2])}
-    raised = set(tree(FirelaunchError)) | {("405", _CODES[405])}
-    assert listed == raised
-    assert firelaunch.identity.base.IdentityUnavailable.code in {code for _, code in listed}
-    assert firelaunch.membership.invites.InviteInvalid.code in {code for _, code in listed}
+    assert listed == raised_codes()
+
+
+def test_each_error_code_has_a_section_with_its_status_its_cause_and_its_mend() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text()
+    sections = dict(re.findall(r"^### (\w+)\n\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
+    assert set(sections) == {code for _, code in raised_codes()}
+    for status, code in raised_codes():
+        first, _, rest = sections[code].partition(". ")
+        assert first == status or first == "In a job's `error`", code
+        cause, _, mend = rest.partition("**Mend:** ")
+        assert cause.startswith("**Cause:** "), code
+        assert len(mend.strip()) > 20, code
 
 
 def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> None:
@@ -290,3 +317,13 @@ def test_every_name_of_ours_that_a_page_calls_or_imports_is_public_or_defined_on
                 if not any(f"{module}.".startswith(f"{each}.") for each in modules):
                     wrong.append(f"{page.name}: from {module} import ...")
     assert wrong == []
+
+
+def test_the_help_of_make_lists_each_target_and_fits_80_columns() -> None:
+    said = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line for line in said.splitlines() if len(line) > 80] == []
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"^  make ([a-z-]+)", said, re.MULTILINE)) == sorted(targets)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    assert sorted(phony[1].split()) == sorted(targets)

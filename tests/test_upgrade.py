@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -118,8 +119,8 @@ def test_edits_and_the_templates_changes_are_both_there_afterwards(repo: Path, a
 
     done = run("upgrade", "demo")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "template 0.1.0" in done.stdout
-    assert "-> 0.2.0" in done.stdout
+    told = r"template 0\.1\.0 of \d{4}-\d\d-\d\d \(\w{9}\) -> 0\.2\.0 of \d{4}-\d\d-\d\d \(\w{9}\); CHANGELOG\.md"
+    assert re.search(told, done.stdout)
     assert "new question colour: answered with 'red'" in done.stdout
 
     settings = tomllib.loads((app / "firelaunch.toml").read_text())
@@ -152,7 +153,14 @@ def test_a_second_upgrade_changes_nothing(repo: Path, app: Path, run: Upgrade) -
     done = run("upgrade", "demo")
     assert done.returncode == 0
     assert "no file changes" in done.stdout
+    assert "from which the app was made; there is no newer one" in done.stdout
     assert files(app) == before
+
+    (repo / "template" / "NOTES.md").write_text("Nothing of an app.")
+    commit(repo)
+    assert ", between two releases" in run("upgrade", "demo").stdout
+    told = json.loads(run("upgrade", "demo", "--dry-run", "--json").stdout)
+    assert (told["to"]["version"], told["changes"], told["conflicts"]) == ("0.2.0", [], [])
 
 
 def test_where_both_changed_the_same_both_stay_between_markers_and_it_is_said(

@@ -181,6 +181,7 @@ def record(root, app, place, answers):
     made = {
         "template_version": version(root),
         "template_commit": git(root, "log", "-1", "--format=%H", "--", "template"),
+        "template_date": git(root, "log", "-1", "--format=%cs", "--", "template"),
         "template": origin(root, place),
         "answers": answers,
     }

@@ -84,7 +84,13 @@ def repo_around(folder: Path) -> Path | None:
 def app_argument(function: _Command) -> _Command:
     """Give a command the argument ``app`` for :func:`app_folder`; "." if left out, also before other arguments."""
     # Of all arguments click fills one with nargs=-1 last, so that "readmit UID" has its UID.
-    return click.argument("app", nargs=-1, metavar="[APP]", callback=_one_app)(function)
+    return click.argument("app", nargs=-1, metavar="[APP]", callback=_one_app, shell_complete=_apps_like)(function)
+
+
+def _apps_like(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
+    """The apps of the repo around whose names begin so, for a shell to complete."""
+    names = sorted(path.parent.name for path in _apps_here().glob("*/firelaunch.toml"))
+    return [name for name in names if name.startswith(begun)]
 
 
 def _one_app(_context: click.Context, _argument: click.Parameter, apps: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+from firelaunch.server.terminal import line_width, wrapped
 
 from .running import end_with_parent
 
@@ -40,8 +41,11 @@ class Log:
         if _NOISE.search(line):
             return
         name = f"{source:<{_WIDTH}}"
+        shown = name if self._plain else click.style(name, fg=_COLOURS.get(source))
+        room = line_width(sys.stdout)
         with self._lock:
-            click.echo(f"{name if self._plain else click.style(name, fg=_COLOURS.get(source))}| {line}", color=None)
+            for part in wrapped(line, room and max(1, room - _WIDTH - 2), rest="  ").split("\n"):
+                click.echo(f"{shown}| {part}", color=None)
             sys.stdout.flush()
 
 

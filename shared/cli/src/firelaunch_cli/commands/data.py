@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +14,8 @@ from firelaunch.store.audit import OPERATOR, audit_writes
 
 from ..transfer.file import Export, TransferError, check_export, export, load
 from .apps import app_argument, env_option, load_settings, where
+from .output import json_option, report
+from .progress import Count
 
 __all__ = ["command", "export_data"]
 
@@ -33,23 +33,27 @@ def command() -> None:
 @app_argument
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--database", default="", help="Another Firestore database of the project: one that a restore made.")
+@json_option
 @env_option
-def export_command(app: str, file: Path, database: str) -> None:
+def export_command(app: str, file: Path, database: str, as_json: bool) -> None:
     """Write every document of APP to FILE, one a line; after an interruption, go on."""
     settings = _settings(app)
     if database and settings.environment.mode == "embedded":
         raise click.UsageError("--database names one of Firestore's: set FIRELAUNCH_MODE=cloud.")
     done = export_data(settings, file, database)
     already = f", {done.before:,} of them from before" if done.before else ""
-    click.echo(f"{file}: {done.documents:,} documents of {settings.app.id} in {where(settings, database)}{already}.")
+    text = f"{file}: {done.documents:,} documents of {settings.app.id} in {where(settings, database)}{already}."
+    facts = {"app": settings.app.id, "file": str(file), "documents": done.documents, "before": done.before}
+    report(text, facts, as_json=as_json)
 
 
 @command.command("import")
 @app_argument
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @env_option
-def import_command(app: str, file: Path, yes: bool) -> None:
+def import_command(app: str, file: Path, yes: bool, as_json: bool) -> None:
     """Write every document of FILE to the database of APP. After an interruption, run it again to continue.
 
     Documents with the same path are replaced. Other documents stay as they are.
@@ -63,13 +67,15 @@ def import_command(app: str, file: Path, yes: bool) -> None:
         raise click.Abort
     store = build_store(settings)
     try:
-        done = load(store, settings.app.id, file, where(settings), progress("written"))
+        done = load(store, settings.app.id, file, where(settings), Count("documents written"))
     except TransferError as error:
         raise click.ClickException(str(error)) from None
     finally:
         store.close()
     already = f"; {done.before:,} were there from before" if done.before else ""
-    click.echo(f"{done.documents:,} documents written to {settings.app.id} in {where(settings)}{already}.")
+    text = f"{done.documents:,} documents written to {settings.app.id} in {where(settings)}{already}."
+    facts = {"app": settings.app.id, "file": str(file), "documents": done.documents, "before": done.before}
+    report(text, facts, as_json=as_json)
 
 
 def _settings(app: str) -> Settings:
@@ -85,7 +91,7 @@ def export_data(settings: Settings, file: Path, database: str = "") -> Export:
     """
     store = build_store(settings, database)
     try:
-        done = export(store, settings.app.id, file, progress("exported"))
+        done = export(store, settings.app.id, file, Count("documents exported"))
         facts = {"documents": done.documents, "file": file.name}
         app = Scope(settings.app.id)
         store.commit(audit_writes(app, "data.exported", OPERATOR, datetime.now(UTC), after=facts))
@@ -96,13 +102,3 @@ def export_data(settings: Settings, file: Path, database: str = "") -> Export:
         raise click.ClickException(f"{error.reason or error}. Run it again: it goes on where it stopped.") from None
     finally:
         store.close()
-
-
-def progress(what: str) -> Callable[[int], None]:
-    """Return a function that shows a count on a terminal, and does nothing elsewhere."""
-
-    def show(count: int) -> None:
-        if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{count:,} documents {what} ...\r", nl=False, err=True)
-
-    return show

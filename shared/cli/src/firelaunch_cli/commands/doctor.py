@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from firelaunch.errors import SettingsError
+from firelaunch.server.terminal import line_width, wrapped
 
 from ..deploy.gcloud import CommandFailed
 from ..deploy.steps import Step
@@ -24,6 +25,7 @@ from .deploy import planned
 
 __all__ = ["command"]
 
+_MARGIN = 11
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red", "skipped": "cyan"}
 
 
@@ -33,9 +35,10 @@ _COLOURS = {"ok": "green", "note": "yellow", "problem": "red", "skipped": "cyan"
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @env_option
 def command(app: str | None, offline: bool, as_json: bool) -> None:
-    """Check this machine, and APP; if it is left out, the app of the current folder, or all in apps/.
+    """Check APP, this machine and the app's project. Without APP: the app of the current folder, or all in apps/.
 
-    Nothing is changed. Exit 1 where there is a problem; what is only worth knowing, or was skipped, is none.
+    The checks come in the order in which you would look: can the app start, has this machine what it needs, is the
+    project ready. Nothing is changed. The exit code is 1 if there is a problem; notes and skipped checks are none.
     """
     found: dict[str, list[Finding]] = {}
     for group, finding in _findings(app, offline=offline):
@@ -50,20 +53,22 @@ def command(app: str | None, offline: bool, as_json: bool) -> None:
         click.echo(json.dumps({"problems": problems, "checks": groups}, indent=2))
     else:
         click.echo(f"\n{problems} problems" if problems != 1 else "\n1 problem")
+        _show_first(found)
     if problems:
         sys.exit(1)
 
 
 def _findings(app: str | None, *, offline: bool) -> Iterator[tuple[str, Finding]]:
+    """Yield the findings in the order in which a person would look: the app, what it runs on, where it is deployed."""
     folders = apps_named([app] if app else [])
-    for finding in machine(os.environ, datetime.now(UTC).date()):
-        yield "this machine", finding
     for folder in folders:
         for finding in app_checks(folder, os.environ):
             yield f"app {folder.name}", finding
-        if not offline:
-            for finding in _cloud(folder):
-                yield f"project of {folder.name}", finding
+    for finding in machine(os.environ, datetime.now(UTC).date()):
+        yield "this machine", finding
+    for folder in folders if not offline else ():
+        for finding in _cloud(folder):
+            yield f"project of {folder.name}", finding
 
 
 def _cloud(folder: Path) -> Iterator[Finding]:
@@ -92,20 +97,34 @@ def _refusing(steps: Callable[[], Sequence[Step]]) -> Callable[[], Sequence[Step
 
 
 def _progress(what: str) -> None:
-    if sys.stderr.isatty():
+    if _redraws():
         click.echo(f"\r\x1b[K  looking at: {what} ...", nl=False, err=True)
 
 
+def _redraws() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def _show(finding: Finding) -> None:
-    if sys.stderr.isatty():
+    if _redraws():
         click.echo("\r\x1b[K", nl=False, err=True)
     status = click.style(f"{finding.status:<8}", fg=_COLOURS[finding.status])
-    first, *more = finding.said.splitlines() or [""]
-    click.echo(f"  {status} {finding.name}: {first}")
+    width = line_width(sys.stdout)
+    said = wrapped(f"{finding.name}: {finding.said}".rstrip(), width and width - _MARGIN, rest="  ")
+    first, *more = said.splitlines()
+    click.echo(f"  {status} {first}")
     for line in more:
-        click.echo(f"             {line}")
+        click.echo(f"{' ' * _MARGIN}{line}")
     if finding.mend:
-        click.echo(f"           mend: {finding.mend}")
+        click.echo(wrapped(finding.mend, width, first=f"{' ' * _MARGIN}mend: ", rest=f"{' ' * _MARGIN}      "))
+
+
+def _show_first(found: Mapping[str, Sequence[Finding]]) -> None:
+    """Name the first of several problems again, as those after it often have the same cause."""
+    problems = [finding for findings in found.values() for finding in findings if finding.status == "problem"]
+    if len(problems) > 1:
+        first = problems[0]
+        click.echo(wrapped(f"Begin with {first.name}: {first.mend or first.said}", line_width(sys.stdout)))
 
 
 def _as_json(finding: Finding) -> dict[str, str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import click
 from firelaunch.errors import InvalidId
 from firelaunch.scope import check_uid
 from firelaunch.worker.tasks.erase import ErasureReport, erasure_of
 
 from .apps import apps_named, env_option, made_app, where
+from .output import json_option
 
 __all__ = ["command"]
 
@@ -29,8 +33,9 @@ def _uid(_context: click.Context, _argument: click.Parameter, uid: str) -> str:
 )
 @click.option("--dry-run", is_flag=True, help="Say what there is, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @env_option
-def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
+def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
     """Remove all data of the user UID from the apps. docs/erasure.md says what is removed, and what stays elsewhere.
 
     Run it with FIRELAUNCH_MODE=cloud, credentials that may write to the databases, and the apps' own variables.
@@ -41,6 +46,7 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
     if not (dry_run or yes):
         names = ", ".join(folder.name for folder in folders)
         click.confirm(f"Remove all data of {uid} in {names}, for good?", abort=True)
+    found: list[dict[str, Any]] = []
     for folder in folders:
         # The app itself, because its collections say which fields of their records name users.
         services = made_app(folder).extensions["firelaunch"].services
@@ -52,7 +58,12 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool) -> None:
             )
         finally:
             services.store.close()
-        click.echo(f"{settings.app.id} in {where(settings)}: {_summary(report, dry_run)}")
+        found.append({"app": settings.app.id, "found": dict(report.found), "running": bool(report.running)})
+        found[-1] |= {"customer": report.customer, "removed": not dry_run}
+        if not as_json:
+            click.echo(f"{settings.app.id} in {where(settings)}: {_summary(report, dry_run)}")
+    if as_json:
+        click.echo(json.dumps({"uid": uid, "apps": found}, indent=2))
 
 
 def _summary(report: ErasureReport, dry_run: bool) -> str:

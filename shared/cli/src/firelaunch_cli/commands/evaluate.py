@@ -29,10 +29,9 @@ from ..evals.report import as_html, as_junit, as_text
 from ..evals.retrieval import CollectionError, Progress, Subject, evaluate, load, regressions, shortfalls
 from .apps import app_around, app_folder, env_option, load_settings, where
 from .evaluate_answers import evaluate_answers
+from .progress import Count
 
 __all__ = ["command"]
-
-_WIDTH = 30
 
 
 @click.command("eval")
@@ -289,13 +288,10 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _progress() -> Progress:
-    """Return a function that shows a bar on a terminal, and does nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return lambda *_: None
+    """Return a function that shows a count for each part of the work."""
+    counts: dict[str, Count] = {}
 
     def show(what: str, done: int, total: int) -> None:
-        bar = "#" * (done * _WIDTH // total)
-        sys.stderr.write(f"\r{what:<8} [{bar:<{_WIDTH}}] {done}/{total}" + ("\n" if done == total else ""))
-        sys.stderr.flush()
+        counts.setdefault(what, Count(what, total))(done)
 
     return show

@@ -12,6 +12,7 @@ from firelaunch.services.build import build_store
 from firelaunch.store.audit import OPERATOR
 
 from .apps import app_argument, env_option, load_settings, where
+from .output import json_option, report
 
 __all__ = ["command"]
 
@@ -28,8 +29,9 @@ def _role(_context: click.Context, _option: click.Parameter, role: str) -> str:
 @click.option("--role", default="member", show_default=True, callback=_role, help='"admin" makes an admin of the app.')
 @click.option("--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="People who may use it.")
 @click.option("--hours", type=click.IntRange(1, 24 * 90), default=72, show_default=True, help="How long it holds.")
+@json_option
 @env_option
-def command(app: str, role: str, uses: int, hours: int) -> None:
+def command(app: str, role: str, uses: int, hours: int, as_json: bool) -> None:
     """Print a code with which people join APP.
 
     People send the code to the membership function (docs/membership.md). Only a hash of the code is stored, so it can't
@@ -46,4 +48,6 @@ def command(app: str, role: str, uses: int, hours: int) -> None:
     people = "one person" if uses == 1 else f"{uses:,} people"
     place = f"{settings.app.id} in {where(settings)}"
     click.echo(f"Invitation to {place} as {role}, for {people}, valid until {expiry}:", err=True)
-    click.echo(invitation.code)
+    facts = {"code": invitation.code, "app": settings.app.id, "role": role, "uses": uses}
+    facts["expires_at"] = invitation.expires_at.isoformat()
+    report(invitation.code, facts, as_json=as_json)

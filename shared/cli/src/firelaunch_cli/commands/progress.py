@@ -1,16 +1,19 @@
-"""Show one line for each step of a long command: its title, its time and its result."""
+"""Show how far a long command is: a line for each step with its time and result, or a count."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 
-__all__ = ["Progress"]
+__all__ = ["Count", "Progress"]
+
+_LINE_SECONDS = 10.0
 
 
 class Progress:
@@ -54,3 +57,33 @@ def _tick(line: str, ended: threading.Event, wait: float) -> None:
     while not ended.wait(wait):
         wait = 1.0
         click.echo(f"\r{line}{time.monotonic() - start:.0f} s ", nl=False)
+
+
+class Count:
+    """How far a long piece of work is, on standard error.
+
+    A terminal shows one line that changes. Elsewhere, as in a log, there is a line every ten seconds.
+
+    Args:
+        what: what is counted, such as "documents exported".
+        total: how many there will be, if that is known.
+        clock: for tests.
+    """
+
+    def __init__(self, what: str, total: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what = what
+        self._of = f" of {total:,}" if total else ""
+        self._total = total
+        self._clock = clock
+        self._next = clock() + _LINE_SECONDS
+        self._redraws = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def __call__(self, done: int) -> None:
+        """Show that ``done`` are through."""
+        line = f"{done:,}{self._of} {self._what}"
+        if self._redraws:
+            last = self._total is not None and done >= self._total
+            click.echo(f"\r\x1b[K{line} ...\r" if not last else "\r\x1b[K", nl=False, err=True)
+        elif self._clock() >= self._next:
+            self._next = self._clock() + _LINE_SECONDS
+            click.echo(line, err=True)

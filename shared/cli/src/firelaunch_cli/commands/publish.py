@@ -10,14 +10,16 @@ from firelaunch.settings.app import Settings
 from firelaunch.store.base import DocumentStore, Set
 
 from .apps import app_argument, env_option, load_settings, where
+from .output import json_option, report
 
 __all__ = ["command", "publish_policy"]
 
 
 @click.command("publish")
 @app_argument
+@json_option
 @env_option
-def command(app: str) -> None:
+def command(app: str, as_json: bool) -> None:
     """Write the name and the join policy of APP to its database.
 
     They come from its firelaunch.toml. Run it with FIRELAUNCH_MODE=cloud and credentials that may write to the
@@ -29,7 +31,8 @@ def command(app: str) -> None:
         who = publish_policy(settings, store)
     finally:
         store.close()
-    click.echo(f"{settings.app.id} in {where(settings)}: may be joined by {who}.")
+    text = f"{settings.app.id} in {where(settings)}: may be joined by {who}."
+    report(text, {"app": settings.app.id, "join": settings.membership.join, "by": who}, as_json=as_json)
 
 
 def publish_policy(settings: Settings, store: DocumentStore) -> str:

@@ -12,6 +12,7 @@ from firelaunch.services.build import build_store
 from firelaunch.store.audit import OPERATOR
 
 from .apps import app_argument, env_option, load_settings, where
+from .output import json_option, report
 
 __all__ = ["command"]
 
@@ -19,8 +20,9 @@ __all__ = ["command"]
 @click.command("readmit")
 @app_argument
 @click.argument("uid")
+@json_option
 @env_option
-def command(app: str, uid: str) -> None:
+def command(app: str, uid: str, as_json: bool) -> None:
     """Let UID, whom an admin removed from APP, join it again.
 
     They join as everybody does: by the app's policy, or with an invitation. Run it with FIRELAUNCH_MODE=cloud and
@@ -38,4 +40,5 @@ def command(app: str, uid: str) -> None:
         store.close()
     if not lifted:
         raise click.ClickException(f"{uid} was not removed from {settings.app.id} in {where(settings)}.")
-    click.echo(f"{uid} may join {settings.app.id} in {where(settings)} again.")
+    text = f"{uid} may join {settings.app.id} in {where(settings)} again."
+    report(text, {"app": settings.app.id, "uid": uid}, as_json=as_json)

@@ -13,6 +13,7 @@ from firelaunch.store.passes import Share
 
 from .apps import app_argument, env_option, load_settings, task_share, where
 from .conversation import dollars
+from .progress import Count
 
 __all__ = ["command"]
 
@@ -62,9 +63,9 @@ def _confirmed(survey: Survey, *, dry_run: bool, yes: bool) -> bool:
 
 def _run(work: Reembedding, share: Share) -> None:
     work.begin()
-    with click.progressbar(length=max(1, work.survey(share).missing), label="building") as bar:
-        for done in work.build(share):
-            bar.update(done - bar.pos)
+    count = Count("documents built", work.survey(share).missing)
+    for done in work.build(share):
+        count(done)
     give_up = time.monotonic() + _WAIT_SECONDS
     while work.waits(share) and time.monotonic() < give_up:
         time.sleep(1.0)

@@ -14,6 +14,7 @@ from ..deploy.variables import own_variables
 from ..doctor.env_file import read_env
 from .apps import app_folder, env_option
 from .checkout import builds_of, firelaunch_checkout
+from .output import json_option, report
 from .start_check import would_start
 
 __all__ = ["command"]
@@ -27,8 +28,9 @@ __all__ = ["command"]
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder; else build/stage/<app> of the repo, or of an app outside of it.",
 )
+@json_option
 @env_option
-def command(app: str | None, functions: bool, out: Path | None) -> None:
+def command(app: str | None, functions: bool, out: Path | None, as_json: bool) -> None:
     """Make a self-contained build folder of APP: the same commit, the same bytes.
 
     It holds firelaunch's wheel, the hashed requirements, what the app runs from, and its Dockerfile. Files that hold
@@ -48,7 +50,8 @@ def command(app: str | None, functions: bool, out: Path | None) -> None:
             staged = stage_app(root, folder, out or builds_of(root, folder, make=True) / "stage" / name)
     except StageError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{staged.folder}  sha256:{staged.digest}")
+    facts = {"folder": str(staged.folder), "sha256": staged.digest}
+    report(f"{staged.folder}  sha256:{staged.digest}", facts, as_json=as_json)
 
 
 def _checked(app: str) -> str:

@@ -20,6 +20,7 @@ from firelaunch.text_file import read_text_file
 from .apps import app_folder
 from .merging import Merged, Merger
 from .new import parse_answers, render
+from .output import json_option
 
 __all__ = ["command"]
 
@@ -34,6 +35,7 @@ _MADE = ".firelaunch-template.tar.gz"
 @click.option("--template", help="A folder, a git URL or a zip; where the app was made from, if left out.")
 @click.option("--dry-run", is_flag=True, help="Show the patch, and write nothing.")
 @click.option("--allow-uncommitted", is_flag=True, help="Go on with changes that git could not bring back.")
+@json_option
 @click.option(
     "--base",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -46,6 +48,7 @@ def command(
     dry_run: bool,
     allow_uncommitted: bool,
     base: Path | None,
+    as_json: bool,
 ) -> None:
     """Merge the current template into APP.
 
@@ -61,7 +64,10 @@ def command(
         _refuse_uncommitted(folder)
     with tempfile.TemporaryDirectory() as scratch:
         upgrade = _Upgrade.prepare(Path(scratch), folder, record, source, answers, base)
-        upgrade.show(patch=dry_run)
+        if as_json:
+            click.echo(json.dumps(upgrade.facts(), indent=2))
+        else:
+            upgrade.show(patch=dry_run)
         if not dry_run:
             upgrade.write(keep=allow_uncommitted)
     if upgrade.merged.conflicts:
@@ -109,7 +115,7 @@ class _Upgrade:
 
     def show(self, *, patch: bool) -> None:
         new_record = _record(self.new)
-        click.echo(f"{self.folder}: template {_version(self.record)} -> {_version(new_record)}")
+        click.echo(f"{self.folder}: template {_versions(self.record, new_record)}")
         for name in new_record["answers"].keys() - self.record["answers"].keys():
             click.echo(
                 f"new question {name}: answered with {new_record['answers'][name]!r}; to change it, add {name}=..."
@@ -123,6 +129,12 @@ class _Upgrade:
         if patch and self.merged.changes:
             click.echo()
             click.echo(self.merger.patch(self.ours, self.merged, colour=sys.stdout.isatty()), nl=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what :meth:`show` prints, for programs."""
+        changes = [{"kind": each.kind, "path": each.path, "was": each.was} for each in self.merged.changes]
+        versions = {"from": _facts(self.record), "to": _facts(_record(self.new))}
+        return {"app": str(self.folder), **versions, "changes": changes, "conflicts": list(self.merged.conflicts)}
 
     def write(self, *, keep: bool) -> None:
         if keep and self.merged.changes:
@@ -152,9 +164,24 @@ def _record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record.get(f"template_{name}") for name in ("version", "date", "commit")}
+
+
+def _versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say from which template to which, so that the two can be told apart."""
+    if _facts(before) == _facts(now):
+        return f"{_version(now)}, from which the app was made; there is no newer one"
+    told = f"{_version(before)} -> {_version(now)}"
+    if before["template_version"] == now["template_version"]:
+        return f"{told}, between two releases"
+    return f"{told}; CHANGELOG.md says what changed for whom"
+
+
 def _version(record: Mapping[str, Any]) -> str:
-    commit = str(record.get("template_commit") or "")[:9]
-    return f"{record['template_version']}{f' ({commit})' if commit else ''}"
+    date, commit = record.get("template_date"), str(record.get("template_commit") or "")[:9]
+    of = f" of {date}" if date else ""
+    return f"{record['template_version']}{of}{f' ({commit})' if commit else ''}"
 
 
 def _origin(folder: Path, record: Mapping[str, Any]) -> str:

@@ -33,10 +33,9 @@ _SECRETS = ("KEY", "SECRET", "TOKEN", "PASSWORD", "DATABASE_URL")
 
 
 def app_checks(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Every check of the app in ``folder``."""
+    """Every check of the app in ``folder``: what stops its start first, then what a deploy would refuse."""
     env_file = read_env(folder / ".env")
     yield from _env_file(folder, env_file, environ)
-    yield _template(folder)
     try:
         settings = Settings.load(folder / "firelaunch.toml", {**env_file.values, **environ})
         yield from _wired(settings)
@@ -44,12 +43,13 @@ def app_checks(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
         for line in str(error).splitlines():
             yield problem("settings", line, "docs/settings.md has every key and variable")
         return
-    yield from _deployed(folder, environ)
+    yield _port(settings.app.id, environ)
     yield _data(settings.environment.data)
     on = file_system(settings.environment.data) or file_system(folder)
     if on is not None:
         yield on
-    yield _port(settings.app.id, environ)
+    yield from _deployed(folder, environ)
+    yield _template(folder)
 
 
 def _wired(settings: Settings) -> Iterator[Finding]:
@@ -60,9 +60,11 @@ def _wired(settings: Settings) -> Iterator[Finding]:
         environment = settings.environment.model_copy(update={"data": Path(folder)})
         services = build(settings.model_copy(update={"environment": environment}))
     named = [prompt.model for prompt in services.prompts.in_use() if prompt.model]
+    yield ok("settings", f"mode {settings.environment.mode}, answered by {settings.provider} ({settings.choice.chat})")
+    for said in settings.warnings:
+        yield note("settings", *said.split(": ", 1))
     for said in model_warnings(settings, datetime.now(UTC).date(), named):
         yield note("models", said, "docs/models.md")
-    yield ok("settings", f"mode {settings.environment.mode}, answered by {settings.provider} ({settings.choice.chat})")
     if settings.provider == "offline":
         mend = "set OPENAI_API_KEY, ANTHROPIC_API_KEY, or OPENAI_BASE_URL for your own server; .env.example names them"
         yield note("model", "the offline model answers, as no key is set", mend)

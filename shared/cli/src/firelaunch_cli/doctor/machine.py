@@ -60,9 +60,9 @@ def machine(environ: Mapping[str, str], today: date) -> Iterator[Finding]:
         yield problem("python", running, "install Python 3.11 or newer, and run make again")
     else:
         yield ok("python", running)
+    yield from _left_over(environ)
     for tool in _TOOLS:
         yield _tool(tool, environ)
-    yield from _left_over(environ)
     yield prices(today)
 
 

@@ -108,12 +108,6 @@ class OwnRoutes:
         route = self._by_endpoint.get(endpoint or "")
         return route is not None and route.public
 
-    def is_private(self, path: str) -> bool:
-        """Return whether a path that leads to no route lies beside routes that need a token."""
-        return any(
-            path.startswith(f"{routes.prefix}/") for routes in self.declared if not all(r.public for r in routes.routes)
-        )
-
     def enter(self) -> None:
         """Take a place for a request to one of these routes, until :meth:`leave`. Requests to others need none.
 

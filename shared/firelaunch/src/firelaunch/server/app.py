@@ -275,6 +275,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     )
     if settings.environment.on_cloud_run:
         trust_hops(app, settings.cloud.forwarded_hops)
+    _warn(settings)
     refusals = Refusals(services.store, services.store.scope, services.clock)
     _handle_requests(app, services, own, refusals)
     handle_errors(app)
@@ -315,6 +316,11 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         log.info("public routes, which need no token: %s", ", ".join(own.public))
     for blueprint in _unlisted(services, runner, work):
         app.register_api(blueprint)
+
+
+def _warn(settings: Settings) -> None:
+    for said in settings.warnings:
+        log.warning("%s", said)
 
 
 def _unlisted(services: Services, runner: Runner, work: Background) -> Iterator[APIBlueprint]:
@@ -403,8 +409,7 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes, refusals: Ref
         begin_beside()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
-        # Unknown paths outside the API are a plain 404; in the API only signed-in callers learn what exists.
-        if request.endpoint is None and not (request.path.startswith("/v1/") or own.is_private(request.path)):
+        if request.endpoint is None:  # a 404 or 405. /openapi.json tells everybody which routes there are.
             return
         g.caller = request.environ.get(CALLER_KEY) or _verified(services)
         own.check_guest()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..telemetry import configure_logs, log_what_nobody_catches
+from .terminal import line_width, wrapped
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat file, made with a random name
 
@@ -123,5 +124,6 @@ def post_worker_init(worker: Any) -> None:
     gc.enable()
     gc.set_threshold(50_000, 20, 100)
     address = worker.cfg.bind[0].replace("0.0.0.0", "localhost")  # noqa: S104 - the text, not a bind
-    sys.stderr.write(f"ready on http://{address}{getattr(worker.wsgi, 'about', '')}\n")
+    ready = f"ready on http://{address}{getattr(worker.wsgi, 'about', '')}"
+    sys.stderr.write(wrapped(ready, line_width(sys.stderr), rest="  ") + "\n")
     sys.stderr.flush()

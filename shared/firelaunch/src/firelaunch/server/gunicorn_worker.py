@@ -50,6 +50,7 @@ from ..errors import SettingsError
 from ..shutdown import Shutdown
 from .connections import Connection, RequestProgress
 from .start_error import start_report
+from .terminal import line_width, wrapped
 
 if TYPE_CHECKING:
     from .stream_loop import Served, StreamLoop
@@ -228,14 +229,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             super().load_wsgi()
         except SettingsError as error:
-            sys.stderr.write(f"The app cannot start:\n{error}\n")
+            sys.stderr.write(f"The app cannot start:\n{wrapped(str(error), line_width(sys.stderr))}\n")
             sys.stderr.flush()
             sys.exit(Arbiter.APP_LOAD_ERROR)
         except Exception as error:
             if os.environ.get("K_SERVICE"):  # where one line is one entry, and Error Reporting reads it
                 log.exception("The app cannot start: %s", type(error).__name__)
             else:
-                sys.stderr.write(start_report(error, Path.cwd()))
+                sys.stderr.write(wrapped(start_report(error, Path.cwd()), line_width(sys.stderr)) + "\n")
                 sys.stderr.flush()
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
         from .stream_loop import StreamLoop

@@ -9,6 +9,9 @@ from ..telemetry import SECRET
 
 __all__ = ["start_error", "start_report"]
 
+_FRAMES = 5
+"""The last places of an error that a terminal shows. More would push the line that counts out of sight."""
+
 
 def start_error(error: BaseException, folder: Path) -> str:
     """Return an error in one line, as in "app/menu.py, line 3: KeyError: 'MENU'".
@@ -24,14 +27,15 @@ def start_error(error: BaseException, folder: Path) -> str:
 
 def start_report(error: BaseException, folder: Path) -> str:
     """Return what a terminal shows of an error: its line, the way to it through the app's code, and its line again."""
-    line = f"The app cannot start: {start_error(error, folder)}\n"
+    line = f"The app cannot start: {start_error(error, folder)}"
     if isinstance(error, SyntaxError):
-        return line + (f"    {error.text.strip()}\n" if error.text else "")
+        return line + (f"\n    {error.text.strip()}" if error.text else "")
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith("<frozen")]
     first = next((number for number, each in enumerate(frames) if _is_own(each.filename, folder.resolve())), None)
     if first is None:
         return line
-    return f"{line}\n{SECRET.sub('[secret]', ''.join(traceback.format_list(frames[first:])))}\n{line}"
+    way = "".join(traceback.format_list(frames[first:][-_FRAMES:]))
+    return f"{line}\n\n{SECRET.sub('[secret]', way)}\n{line}"
 
 
 def _place(error: BaseException, folder: Path) -> str:

@@ -558,6 +558,17 @@ class Settings(_Section):
         return deployed if deployed in usable else next(iter(usable), "offline")
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What stops nothing, and is probably not meant: one sentence each, with its mend."""
+        env = self.environment
+        if env.openai_model and self.provider == "offline":
+            return (
+                "OPENAI_MODEL has no effect, and the offline model answers: set OPENAI_API_KEY, or OPENAI_BASE_URL for "
+                "a server of your own, or unset OPENAI_MODEL.",
+            )
+        return ()
+
+    @property
     def openai_server(self) -> OpenAIServer:
         """The server with OpenAI's API, for models, embeddings and moderation.
 
