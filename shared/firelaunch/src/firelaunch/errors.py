@@ -38,6 +38,7 @@ __all__ = [
     "ModelRefused",
     "ModelTimeout",
     "ModelUnavailable",
+    "NoGroupChats",
     "NoUploadRoom",
     "NotFound",
     "OutputLimitReached",
@@ -200,6 +201,13 @@ class FeatureMissing(Forbidden):
 
     code = "feature_missing"
     message = "Your plan does not include this."
+
+
+class NoGroupChats(Forbidden):
+    """The app's groups have no chats."""
+
+    code = "no_group_chats"
+    message = "Groups of this app have no chats: firelaunch.toml does not say who pays for them (groups.chats_paid_by)."
 
 
 class NotFound(FirelaunchError):

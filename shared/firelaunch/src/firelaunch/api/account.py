@@ -7,12 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import BadRequest, Conflict, JobsUnavailable, NotFound, RateLimited, TooLarge, Unauthenticated
+from ..errors import BadRequest, Conflict, InvalidId, JobsUnavailable, NotFound, RateLimited, TooLarge, Unauthenticated
 from ..jobs.base import job_view
 from ..metering.reservations import Day
 from ..worker.tasks.erase import ERASE, Erase
 from ..worker.tasks.merge import start_merge
-from .base import Body, Date, QueryModel, caller, example, services
+from .base import Body, Date, OptionalGroup, QueryModel, caller, example, services
 from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
@@ -63,6 +63,7 @@ class DaysQuery(QueryModel):
 
     model_config = ConfigDict(extra="forbid")
     days: int = Field(default=1, ge=1, le=31, description="Days to report, today (UTC) included.")
+    group: OptionalGroup = Field(default=None, description="What this group has used, for its members.")
 
 
 class DayUsage(BaseModel):
@@ -151,13 +152,26 @@ def merge(body: GuestMerge) -> tuple[dict[str, Any], int]:
     return job_view(start_merge(services(), caller(), guest)), 202
 
 
-@api.get("/usage", responses={200: UsageReport, **errors()}, operation_id="getUsage", summary="What have I used?")
+@api.get(
+    "/usage",
+    responses={200: UsageReport, **errors(InvalidId, NotFound)},
+    operation_id="getUsage",
+    summary="What have I used?",
+    description="Or, with `group`, what has that group used? Its day pays for its documents, and for its chats where "
+    "`groups.chats_paid_by` says so.",
+)
 def usage(query: DaysQuery) -> dict[str, Any]:
     """What have I used?"""
     scope, today = caller().scope, date.fromisoformat(services().metering.today())
+    store = services().store
+    if query.group:
+        from ..services.groups import guard_of  # an app without groups starts without it
+
+        scope = scope.of_group(query.group)
+        store = store.within(scope, guard_of(scope, caller().uid))
     days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
     # One read for the user and all days.
-    user, *documents = services().store.get_many([scope.root, *(scope.usage(day) for day in days)])
+    user, *documents = store.get_many([scope.root, *(scope.usage(day) for day in days)])
     plan = services().metering.plan_of(user)
     limit = services().metering.plans[plan]
     views = [_view(day, Day.of(document)) for day, document in zip(days, documents, strict=True)]

@@ -10,10 +10,11 @@ from pydantic import BaseModel
 
 from ..chats.events import Event, Paused, sse
 from ..chats.ui_events import UI_HEADERS, ui_stream
-from ..errors import InvalidId, TooManyStreams
-from .base import Path, backend, caller, client, event_stream, example, streamed
+from ..errors import TooManyStreams
+from .base import GroupQuery, Path, backend, client, event_stream, example, streamed
+from .chats import place_of
 from .examples import REQUEST, STREAM, UI_STREAM
-from .refusals import errors
+from .refusals import OF_A_PLACE, errors
 from .routes import Routes
 
 __all__ = ["api"]
@@ -38,51 +39,54 @@ class Stopping(BaseModel):
 api = Routes("answers", "chats", prefix="/v1", guests=True)
 
 
-_STOPPING = {202: Stopping, 204: None, **errors(InvalidId)}
+_STOPPING = {202: Stopping, 204: None, **errors(*OF_A_PLACE)}
 
 
 def _follow(
-    chat_id: str, encode: Callable[[Iterable[Event]], Iterator[bytes | Paused]], headers: Mapping[str, str]
+    chat_id: str,
+    group: str | None,
+    encode: Callable[[Iterable[Event]], Iterator[bytes | Paused]],
+    headers: Mapping[str, str],
 ) -> Response:
-    events = backend().answers.follow(caller().scope, chat_id, client())
+    events = backend().answers.follow(place_of(group), chat_id, client())
     return Response(status=204) if events is None else event_stream(encode(events), headers)
 
 
 @api.get(
     "/chats/<id>/stream",
-    responses={200: streamed(STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
+    responses={200: streamed(STREAM), 204: None, **errors(*OF_A_PLACE, TooManyStreams)},
     operation_id="followAnswer",
     summary="Go on with an answer",
     description=_ABOUT,
 )
-def resume(path: Path) -> Response:
+def resume(path: Path, query: GroupQuery) -> Response:
     """Go on with an answer."""
-    return _follow(path.id, sse, {})
+    return _follow(path.id, query.group, sse, {})
 
 
 @api.get(
     "/chat/<id>/stream",
-    responses={200: streamed(UI_STREAM), 204: None, **errors(InvalidId, TooManyStreams)},
+    responses={200: streamed(UI_STREAM), 204: None, **errors(*OF_A_PLACE, TooManyStreams)},
     operation_id="followInUseChat",
     summary="Go on with an answer in useChat",
     description=_ABOUT,
 )
-def resume_ui(path: Path) -> Response:
+def resume_ui(path: Path, query: GroupQuery) -> Response:
     """Go on with an answer in useChat."""
-    return _follow(path.id, ui_stream, UI_HEADERS)
+    return _follow(path.id, query.group, ui_stream, UI_HEADERS)
 
 
-def _end(chat_id: str) -> tuple[Any, int]:
-    request_id = backend().answers.stop(caller().scope, chat_id)
+def _end(chat_id: str, group: str | None) -> tuple[Any, int]:
+    request_id = backend().answers.stop(place_of(group, writes=True), chat_id)
     return ("", 204) if request_id is None else ({"request_id": request_id}, 202)
 
 
 @api.post(
     "/chats/<id>/stop", responses=_STOPPING, operation_id="stopAnswer", summary="Stop an answer", description=_STOP
 )
-def stop(path: Path) -> tuple[Any, int]:
+def stop(path: Path, query: GroupQuery) -> tuple[Any, int]:
     """Stop an answer."""
-    return _end(path.id)
+    return _end(path.id, query.group)
 
 
 @api.post(
@@ -92,6 +96,6 @@ def stop(path: Path) -> tuple[Any, int]:
     summary="Stop an answer in useChat",
     description=_STOP,
 )
-def stop_ui(path: Path) -> tuple[Any, int]:
+def stop_ui(path: Path, query: GroupQuery) -> tuple[Any, int]:
     """Stop an answer in useChat."""
-    return _end(path.id)
+    return _end(path.id, query.group)

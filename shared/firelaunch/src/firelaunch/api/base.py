@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CALLER_KEY",
+    "IN_A_GROUP",
     "KEY_HEADER",
     "LOCALHOST",
+    "OF_A_GROUP",
     "Body",
     "Date",
     "GroupPath",
+    "GroupQuery",
     "OptionalGroup",
     "OwnTool",
     "PageQuery",
@@ -95,6 +98,9 @@ OptionalGroup = Annotated[str | None, Field(max_length=64, json_schema_extra={"p
 """A group's id in a body or a query, which is checked where it becomes part of a path; empty or None for no group."""
 
 
+IN_A_GROUP, OF_A_GROUP = "For this group; its editors and owners may.", "Of this group, rather than the caller's own."
+
+
 class GroupPath(BaseModel):
     """A group's path. The id is checked where it becomes part of a database path."""
 
@@ -108,6 +114,13 @@ class QueryModel(BaseModel):
     def model_json_schema(cls, *arguments: Any, **more: Any) -> dict[str, Any]:
         """Return the JSON Schema. The plain one is made once, since flask-openapi3 asks for it at each request."""
         return super().model_json_schema(*arguments, **more) if arguments or more else _plain_schema(cls)
+
+
+class GroupQuery(QueryModel):
+    """Names a group."""
+
+    model_config = ConfigDict(extra="forbid")
+    group: OptionalGroup = Field(default=None, description=OF_A_GROUP)
 
 
 @cache

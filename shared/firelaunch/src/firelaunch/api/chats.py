@@ -10,9 +10,13 @@ from flask import Response, request
 from pydantic import BaseModel, Field, model_validator
 
 from ..chats.events import Done, Event, Failed, Paused, sse
-from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, InvalidId, NotFound, TooLarge
+from ..chats.place import ChatPlace
+from ..chats.store import Chats
+from ..documents.kept_files import KeptFiles
+from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, NotFound, TooLarge
 from ..llm.attachments import KINDS
 from ..llm.finish import Finish
+from ..services.chat_places import chat_place
 from ..turns.approvals import Decision
 from ..turns.attachments import (
     MOST_ATTACHMENTS,
@@ -26,8 +30,12 @@ from ..turns.file_contents import FileLimits
 from ..turns.send import ClientMessage, Continuation, is_message_id
 from ..turns.uploaded_files import UploadedFiles
 from .base import (
+    IN_A_GROUP,
     KEY_HEADER,
+    OF_A_GROUP,
     Body,
+    GroupQuery,
+    OptionalGroup,
     PageQuery,
     Path,
     Time,
@@ -43,11 +51,21 @@ from .base import (
 )
 from .examples import CHAT, QUESTION, REPLY, REQUEST, STREAM, USED
 from .ratings import RatingAnswer
-from .refusals import OF_A_CHAT, OF_A_TURN, OF_FILES, errors
+from .refusals import OF_A_CHAT, OF_A_PLACE, OF_A_TURN, OF_FILES, errors
 from .routes import Routes
 from .search import SourceAnswer
 
-__all__ = ["ChatPage", "TurnUsage", "api", "file_limits", "message_attachments", "text_within_limit", "whole"]
+__all__ = [
+    "ChatPage",
+    "TurnUsage",
+    "api",
+    "chats_of",
+    "file_limits",
+    "message_attachments",
+    "place_of",
+    "text_within_limit",
+    "whole",
+]
 
 
 class NewChat(Body):
@@ -55,6 +73,7 @@ class NewChat(Body):
 
     model_config = example({"title": "Rivers of Europe"})
     title: str = Field(default="", max_length=200, description="Left empty, the first message gives the title.")
+    group: OptionalGroup = Field(default=None, description=IN_A_GROUP)
 
 
 class ChatChange(Body):
@@ -63,6 +82,7 @@ class ChatChange(Body):
     model_config = example({"archived": True})
     title: str | None = Field(default=None, max_length=200)
     archived: bool | None = None
+    group: OptionalGroup = Field(default=None, description=OF_A_GROUP)
 
 
 class ToolDecision(Body):
@@ -108,6 +128,7 @@ class NewMessage(Body):
     approvals: list[ToolDecision] = Field(
         default=[], max_length=64, description="With continues: a decision on each tool call that waits."
     )
+    group: OptionalGroup = Field(default=None, description=OF_A_GROUP)
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -195,6 +216,10 @@ class Message(BaseModel):
     files: list[MessageFile] | None = Field(default=None, description="The files of a user's message.")
     rating: RatingAnswer | None = Field(default=None, description="The user's rating of an answer.")
     replaced: bool = Field(default=False, description="Whether an edit or a new answer has replaced it.")
+    written_by: str | None = Field(
+        default=None, description="In a group's chat: the member who wrote it; null where they were erased."
+    )
+    author: str | None = Field(default=None, description="What that member was called in the group.")
 
 
 class ChatPage(BaseModel):
@@ -205,7 +230,13 @@ class ChatPage(BaseModel):
     next_cursor: str | None
 
 
-class MessagesQuery(PageQuery):
+class ChatsQuery(PageQuery):
+    """Names a page of chats."""
+
+    group: OptionalGroup = Field(default=None, description=OF_A_GROUP)
+
+
+class MessagesQuery(ChatsQuery):
     """Names a page of a chat's messages."""
 
     replaced: bool = Field(default=False, description="Also list messages that were replaced.")
@@ -232,17 +263,27 @@ api = Routes("chats", "chats", prefix="/v1", guests=True)
 
 
 @api.post(
-    "/chats", responses={201: Chat, **errors(TooLarge, AlreadyExists)}, operation_id="createChat", summary="Make a chat"
+    "/chats",
+    responses={201: Chat, **errors(TooLarge, AlreadyExists, *OF_A_PLACE)},
+    operation_id="createChat",
+    summary="Make a chat",
 )
 def create(body: NewChat) -> tuple[dict[str, Any], int]:
     """Make a chat."""
-    return services().chats.create(caller().scope, body.title), 201
+    place = place_of(body.group, writes=True)
+    return chats_of(place).create(place.scope, body.title), 201
 
 
-@api.get("/chats", responses={200: ChatPage, **errors(InvalidCursor)}, operation_id="listChats", summary="List chats")
-def index(query: PageQuery) -> dict[str, Any]:
+@api.get(
+    "/chats",
+    responses={200: ChatPage, **errors(InvalidCursor, *OF_A_PLACE)},
+    operation_id="listChats",
+    summary="List chats",
+)
+def index(query: ChatsQuery) -> dict[str, Any]:
     """List chats."""
-    page = services().chats.list(caller().scope, query.limit, query.cursor)
+    place = place_of(query.group)
+    page = chats_of(place).list(place.scope, query.limit, query.cursor)
     return {"items": page.items, "next_cursor": page.next_cursor}
 
 
@@ -261,26 +302,32 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
     """Send a message."""
     streamed = request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream"
     connection = client() if streamed else None
-    turns, key = backend().turns, idempotency_key()
+    turns, key, place = backend().turns, idempotency_key(), place_of(body.group, writes=True)
     if body.continues is not None:
         decisions = {each.id: Decision(each.approved, each.reason) for each in body.approvals}
         if len(decisions) < len(body.approvals):
             raise BadRequest("approvals: decide on each call once.")
         continuation = Continuation(path.id, body.continues, decisions, key)
-        run = turns.go_on(caller(), continuation, streamed=streamed, client=connection)
+        run = turns.go_on(caller(), continuation, streamed=streamed, client=connection, place=place)
     elif body.replaces is not None:
         if not is_message_id(body.replaces):
             raise NotFound
         edit, text = body.text is not None or bool(body.files), text_within_limit(body.text or "")
-        attachments = message_attachments(path.id, [(file.url, file.filename) for file in body.files])
+        attachments = message_attachments(place, path.id, [(file.url, file.filename) for file in body.files])
         message = ClientMessage(
             path.id, body.replaces, text, regenerate=not edit, edit=edit, attachments=attachments, key=key
         )
-        run = turns.begin_named(caller(), message, connection, streamed=streamed)
+        run = turns.begin_named(caller(), message, connection, streamed=streamed, place=place)
     else:
         text = text_within_limit(body.text or "")
-        attachments = message_attachments(path.id, [(file.url, file.filename) for file in body.files])
-        run = turns.begin(caller(), path.id, text, key, streamed=streamed, client=connection, attachments=attachments)
+        attachments = message_attachments(place, path.id, [(file.url, file.filename) for file in body.files])
+        run = turns.begin(
+            *(caller(), path.id, text, key),
+            streamed=streamed,
+            client=connection,
+            attachments=attachments,
+            place=place,
+        )
     return event_stream(sse(run.events(), connection)) if streamed else whole(run.events())
 
 
@@ -292,8 +339,8 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
 )
 def get(path: Path, query: MessagesQuery) -> dict[str, Any]:
     """Read a chat and its messages."""
-    chats = services().chats
-    chat, page = chats.get(caller().scope, path.id, query.limit, query.cursor, replaced=query.replaced)
+    place = place_of(query.group)
+    chat, page = chats_of(place).get(place.scope, path.id, query.limit, query.cursor, replaced=query.replaced)
     return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
 
 
@@ -305,10 +352,11 @@ def get(path: Path, query: MessagesQuery) -> dict[str, Any]:
 )
 def change(path: Path, body: ChatChange) -> dict[str, Any]:
     """Rename or archive a chat."""
-    changes = body.model_dump(exclude_none=True)
+    changes = body.model_dump(exclude_none=True, exclude={"group"})
     if not changes:
         raise BadRequest("Nothing to change: send title, archived or both.")
-    return services().chats.change(caller().scope, path.id, changes)
+    place = place_of(body.group, writes=True)
+    return chats_of(place).change(place.scope, path.id, changes)
 
 
 class FilePath(Path):
@@ -323,13 +371,13 @@ _FILE = {"description": "The file.", "content": dict.fromkeys(KINDS, _BINARY)}
 
 @api.get(
     "/chats/<id>/files/<file>",
-    responses={200: _FILE, **errors(InvalidId, NotFound)},
+    responses={200: _FILE, **errors(*OF_A_CHAT)},
     operation_id="getChatFile",
     summary="Fetch a file of a message",
 )
-def fetch_file(path: FilePath) -> Response:
+def fetch_file(path: FilePath, query: GroupQuery) -> Response:
     """Fetch a file of a message."""
-    files = services().files.within(caller().scope)
+    files = _files_of(place_of(query.group))
     return file_response(files, attachment_file(files, path.id, path.file).id)
 
 
@@ -339,14 +387,30 @@ def fetch_file(path: FilePath) -> Response:
     operation_id="deleteChat",
     summary="Delete a chat and its messages",
 )
-def delete(path: Path) -> tuple[str, int]:
+def delete(path: Path, query: GroupQuery) -> tuple[str, int]:
     """Delete a chat and its messages."""
-    delete_attachments(services(), caller().scope, path.id)
-    services().chats.delete(caller().scope, path.id)
+    place = place_of(query.group, writes=True)
+    delete_attachments(place.guarded(services().store), _files_of(place), place.scope, path.id)
+    chats_of(place).delete(place.scope, path.id)
     return "", 204
 
 
-def message_attachments(chat_id: str, urls: Sequence[tuple[str, str]]) -> MessageAttachments:
+def place_of(group: str | None, *, writes: bool = False) -> ChatPlace:
+    """Return the chats that the request is about: the caller's own, or a group's, as :func:`chat_place` says."""
+    return chat_place(services(), caller(), group, writes=writes)
+
+
+def chats_of(place: ChatPlace) -> Chats:
+    """Return the chats of a place. Those of a group are there for its members."""
+    return services().chats if place.guard is None else services().chats.for_member(place.guard)
+
+
+def _files_of(place: ChatPlace) -> KeptFiles:
+    files = services().files.within(place.scope)
+    return files if place.guard is None else files.for_member(place.guard)
+
+
+def message_attachments(place: ChatPlace, chat_id: str, urls: Sequence[tuple[str, str]]) -> MessageAttachments:
     """Return the files of a message, given as URLs and names.
 
     Raises:
@@ -355,9 +419,11 @@ def message_attachments(chat_id: str, urls: Sequence[tuple[str, str]]) -> Messag
     """
     if not urls:
         return NO_ATTACHMENTS
-    caller().scope.chat(chat_id)  # refuses an id that is none
-    files, room = services().files.within(caller().scope), backend().turns.attachment_room
-    uploads = UploadedFiles(files, services().clock)
+    place.scope.chat(chat_id)  # refuses an id that is none
+    if place.guard is not None:
+        place.guarded(services().store).get(place.scope.root)  # whoever may not write has no file read
+    files, room = _files_of(place), backend().turns.attachment_room
+    uploads = UploadedFiles(services().files.within(caller().scope), services().clock)
     attachments = attachments_of_urls(files, uploads, room, chat_id, urls, file_limits(), services().gateway)
     leave_place()  # the files have room of their own, and the body is gone when the view is
     return attachments

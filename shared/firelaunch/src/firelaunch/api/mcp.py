@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from flask import Response, current_app, jsonify, request
 from pydantic import BaseModel
 
+from ..chats.place import ChatPlace
 from ..errors import BadRequest, Forbidden, NotFound, RateLimited
 from ..services.bundle import Services
 from ..turns.questions import AgentQuestions
@@ -158,7 +159,7 @@ def _call(message: RpcRequest, *, closes: bool) -> Call:
 def _call_id(message_id: int | str) -> str:
     """Return the id of a call of this client's, which no call of another user or session has."""
     session = request.headers.get(_SESSION, "")[:_SESSION_CHARACTERS]
-    return request_id_of(caller().scope, f"mcp call\n{session}\n{type(message_id).__name__}\n{message_id}")
+    return request_id_of(ChatPlace.own(caller()), f"mcp call\n{session}\n{type(message_id).__name__}\n{message_id}")
 
 
 def _cancel(params: Mapping[str, Any]) -> None:
@@ -168,7 +169,7 @@ def _cancel(params: Mapping[str, Any]) -> None:
         return
     gave_up = _TIMED_OUT.search(str(params.get("reason", ""))[:200]) is not None
     after = services().settings.mcp.wait_seconds if gave_up else None
-    backend().answers.cancel(caller().scope, _call_id(message_id), after)
+    backend().answers.cancel(caller(), _call_id(message_id), after)
 
 
 class ProtectedResource(BaseModel):

@@ -15,10 +15,11 @@ from ..chats.events import Delta, Done, Event, Failed, Paused, close
 from ..errors import BadRequest, FirelaunchError, ScopeViolation, TooLarge
 from ..llm.finish import Finish
 from ..services.bundle import Services
+from ..services.chat_places import chat_place
 from ..telemetry import REQUEST_ID
 from ..turns.questions import AgentQuestion, AgentQuestions
-from .base import Body, PageQuery
-from .chats import ChatPage, TurnUsage, whole
+from .base import IN_A_GROUP, Body, OptionalGroup, PageQuery
+from .chats import ChatPage, ChatsQuery, TurnUsage, whole
 from .documents import DocumentPage
 from .mcp_stream import Call, Step
 from .search import Question as SearchQuestion
@@ -124,6 +125,7 @@ class Question(Body):
     chat_id: str | None = Field(
         default=None, description="The chat to go on with, from an earlier answer. Left out, a new chat is begun."
     )
+    group: OptionalGroup = Field(default=None, description=IN_A_GROUP)
 
 
 class Reply(BaseModel):
@@ -140,7 +142,7 @@ class Reply(BaseModel):
     usage: TurnUsage
 
 
-class PageOfChats(PageQuery):
+class PageOfChats(ChatsQuery):
     """Names a page of chats."""
 
 
@@ -152,13 +154,14 @@ class PageOfDocuments(PageQuery):
 
 def tools(services: Services, questions: AgentQuestions) -> tuple[AppTool, ...]:
     """Return all tools of an app."""
-    app, chats = services.settings.app, services.chats
+    app = services.settings.app
 
     def ask(call: Call, question: Question) -> dict[str, Any] | Iterator[Step]:
         limit = services.settings.limits.message_characters
         if len(question.text) > limit:
             raise TooLarge(f"A message has at most {limit} characters.")
-        asked = AgentQuestion(call.caller, question.text, question.chat_id, call.id, call.key, call.closes)
+        place = chat_place(services, call.caller, question.group, writes=True)
+        asked = AgentQuestion(place, question.text, question.chat_id, call.id, call.key, call.closes)
         chat_id, events = questions.begin(asked, call.client)
         return (
             _steps(call, chat_id, events, partial(questions.was_cancelled, asked))
@@ -167,7 +170,9 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[AppTool, ...]:
         )
 
     def list_chats(call: Call, page: PageOfChats) -> dict[str, Any]:
-        result = chats.list(call.caller.scope, page.limit, page.cursor)
+        place = chat_place(services, call.caller, page.group)
+        chats = services.chats if place.guard is None else services.chats.for_member(place.guard)
+        result = chats.list(place.scope, page.limit, page.cursor)
         return {"items": result.items, "next_cursor": result.next_cursor}
 
     def search(call: Call, question: SearchQuestion) -> dict[str, Any]:

@@ -287,6 +287,8 @@ _RECORD = {
     "id": "r0123456789abcdef0123456789abcdef",
     "uid": "ada",
     "kind": "turn",
+    "group": None,
+    "writer": None,
     "chat_id": "c0123456789abcdef",
     "state": "settled",
     "outcome": "answered",
@@ -323,7 +325,9 @@ class OpsRequest(BaseModel):
 
     model_config = example(_RECORD)
     id: str
-    uid: str | None
+    uid: str | None = Field(description="Who paid.")
+    group: str | None = Field(description="The group in whose chat it was.")
+    writer: str | None = Field(description="With `group`: the member who sent it.")
     kind: str
     chat_id: str | None
     state: str

@@ -10,8 +10,21 @@ from pydantic import BaseModel, Field, model_validator
 from ..errors import Conflict, Contention, InvalidCursor, TooLarge
 from ..metering.call_records import RECORD_DAYS
 from ..services.audit_log import tell
+from ..services.chat_places import chat_place
 from ..turns.ratings import RATING_CHARACTERS, Rating, Reason, Verdict, rate, rated_requests, rating_counts
-from .base import Body, PageQuery, Path, Time, admins_only, caller, example, services
+from .base import (
+    OF_A_GROUP,
+    Body,
+    GroupQuery,
+    OptionalGroup,
+    PageQuery,
+    Path,
+    Time,
+    admins_only,
+    caller,
+    example,
+    services,
+)
 from .examples import CHAT, REPLY, REQUEST
 from .ops_sums import Moment
 from .refusals import OF_A_CHAT, errors
@@ -41,6 +54,7 @@ class RatingBody(Body):
     value: Verdict
     reason: Reason | None = Field(default=None, description='Why; of "down" alone.')
     text: str = Field(default="", max_length=RATING_CHARACTERS, description="In the user's own words.")
+    group: OptionalGroup = Field(default=None, description=OF_A_GROUP)
 
     @model_validator(mode="after")
     def _of_down(self) -> Self:
@@ -57,6 +71,7 @@ class RatingAnswer(BaseModel):
     reason: str | None = Field(description="As it was given.")
     text: str
     rated_at: Time
+    by: str | None = Field(default=None, description="In a group's chat: the member who gave it.")
 
 
 class MessagePath(Path):
@@ -121,7 +136,8 @@ api = Routes("ratings", "chats", prefix="/v1", guests=True)
 def put(path: MessagePath, body: RatingBody) -> dict[str, Any] | None:
     """Rate an answer."""
     rating = Rating(body.value, body.reason, body.text)
-    return rate(services().store, services().clock, caller().scope, path.id, path.message, rating)
+    place = chat_place(services(), caller(), body.group, writes=True)
+    return rate(services().store, services().clock, place, path.id, path.message, rating)
 
 
 @api.delete(
@@ -130,9 +146,10 @@ def put(path: MessagePath, body: RatingBody) -> dict[str, Any] | None:
     operation_id="unrateAnswer",
     summary="Take a rating back",
 )
-def delete(path: MessagePath) -> tuple[str, int]:
+def delete(path: MessagePath, query: GroupQuery) -> tuple[str, int]:
     """Take a rating back."""
-    rate(services().store, services().clock, caller().scope, path.id, path.message, None)
+    place = chat_place(services(), caller(), query.group, writes=True)
+    rate(services().store, services().clock, place, path.id, path.message, None)
     return "", 204
 
 

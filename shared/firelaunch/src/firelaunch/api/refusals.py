@@ -33,6 +33,7 @@ from ..errors import (
     ModelRefused,
     ModelTimeout,
     ModelUnavailable,
+    NoGroupChats,
     NotFound,
     NoUploadRoom,
     OutputLimitReached,
@@ -53,6 +54,7 @@ __all__ = [
     "OF_AN_EXTRACTION",
     "OF_A_CHAT",
     "OF_A_MODEL_CALL",
+    "OF_A_PLACE",
     "OF_A_TURN",
     "OF_FILES",
     "OF_THE_INDEX",
@@ -68,7 +70,10 @@ OF_THE_STORE = (StoreError, Contention)
 OF_THE_INDEX = (IndexFailed, IndexUnavailable)
 """Errors of every access to the document index."""
 
-OF_A_CHAT = (InvalidId, NotFound)
+OF_A_PLACE = (InvalidId, NotFound, NoGroupChats)
+"""Errors of every route that may be about a group's chats: the group's id is none, or the caller is no member."""
+
+OF_A_CHAT = OF_A_PLACE
 """Errors of every route that takes a chat's id."""
 
 OF_A_MODEL_CALL = (

@@ -12,8 +12,8 @@ from ..errors import BadRequest, Conflict, InvalidCursor
 from ..turns.answer import Replay, TurnRun
 from ..turns.approvals import Decision
 from ..turns.send import ClientMessage, Continuation, is_answer_id
-from .base import PageQuery, Path, backend, caller, client, event_stream, example, services, streamed
-from .chats import message_attachments, text_within_limit
+from .base import OF_A_GROUP, OptionalGroup, Path, backend, caller, client, event_stream, example, streamed
+from .chats import ChatsQuery, chats_of, message_attachments, place_of, text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_CHAT, OF_A_TURN, OF_FILES, errors
 from .routes import Routes
@@ -106,6 +106,7 @@ class UIChat(BaseModel):
         alias="messageId",
         description="With `submit-message`: the id of the last message, if it is edited.",
     )
+    group: OptionalGroup = Field(default=None, description=OF_A_GROUP)
 
     def last(self) -> UIMessage:
         """The message to be answered.
@@ -138,10 +139,11 @@ api = Routes("ui", "useChat", prefix="/v1", guests=True)
     summary="Read a chat for useChat",
     description="The messages of a chat with their tools, sources and metadata, to begin useChat with after a reload.",
 )
-def read(path: Path, query: PageQuery) -> dict[str, Any]:
+def read(path: Path, query: ChatsQuery) -> dict[str, Any]:
     """Read a chat for useChat."""
-    _, page = services().chats.get(caller().scope, path.id, query.limit, query.cursor)
-    messages = [ui_message(view, path.id) for view in page.items]
+    place = place_of(query.group)
+    _, page = chats_of(place).get(place.scope, path.id, query.limit, query.cursor)
+    messages = [ui_message(view, path.id, query.group or None) for view in page.items]
     return {"id": path.id, "messages": messages, "next_cursor": page.next_cursor}
 
 
@@ -158,16 +160,17 @@ def read(path: Path, query: PageQuery) -> dict[str, Any]:
 def send(body: UIChat) -> Response:
     """Send a message from useChat."""
     last, connection, turns = body.last(), client(), backend().turns
+    place = place_of(body.group, writes=True)
     run: TurnRun | Replay
     if last.role == "assistant" and is_answer_id(last.id):
         key = None if last.metadata is None else last.metadata.request_id
         continuation = Continuation(body.id, last.id, last.decisions(), key)
-        run = turns.go_on(caller(), continuation, streamed=True, client=connection)
+        run = turns.go_on(caller(), continuation, streamed=True, client=connection, place=place)
     else:
         text = text_within_limit(last.user_text())
         regenerate = body.trigger == "regenerate-message"
         edit = not regenerate and body.message_id == last.id
-        attachments = message_attachments(body.id, last.files())
+        attachments = message_attachments(place, body.id, last.files())
         message = ClientMessage(body.id, last.id, text, regenerate=regenerate, edit=edit, attachments=attachments)
-        run = turns.begin_named(caller(), message, connection)
+        run = turns.begin_named(caller(), message, connection, place=place)
     return event_stream(ui_stream(run.events(), connection), UI_HEADERS)

@@ -4,6 +4,9 @@ A checkpoint is a write with the precondition that nobody else changed the recor
 stop there, the next checkpoint fails and so notices it, at no extra cost. One thread takes the checkpoints of all
 running answers of a process, many in one commit: a commit for each would cost more than relaying the answers does.
 :mod:`firelaunch.turns.resume` reads the checkpoints.
+
+An answer in a group's chat ends once its writer is no member any more. Its checkpoints depend on the membership, so a
+removal makes the next one fail, too. Its settlement does not: the cost is owed, and the text so far is the group's.
 """
 
 from __future__ import annotations
@@ -14,11 +17,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from ..errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
-from ..store.base import Document, Update
+from ..store.base import Document, Update, Verify
 from ..store.scoped import ScopedStore
 from .transcript import Transcript
 
-__all__ = ["Checkpointer", "Checkpoints", "Stopped"]
+__all__ = ["Checkpointer", "Checkpoints", "MemberLeft", "Stopped"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,10 @@ class Stopped(Exception):
     """The client asked to stop the answer. Its text so far is stored and billed."""
 
 
+class MemberLeft(Stopped):
+    """The user whose message is answered is no member of the group any more. The text so far is stored and billed."""
+
+
 class Checkpoints:
     """The checkpoints of one running answer. They are taken between ``begin`` and ``end``.
 
@@ -45,12 +52,21 @@ class Checkpoints:
         updated_at: the time at which this turn wrote the record.
         expires_at: the time of expiry that this turn wrote. It shows whether the record still belongs to this turn: if
             the turn expires and the message is sent again, the new turn writes another time.
+        member: the membership of the user whose message is answered, in a group's chat.
 
     Attributes:
         abandoned: whether the client gave up waiting for the answer, and nobody has asked for it again.
     """
 
-    def __init__(self, checkpointer: Checkpointer, record: str, updated_at: datetime, expires_at: datetime) -> None:
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        record: str,
+        updated_at: datetime,
+        expires_at: datetime,
+        member: Document | None = None,
+    ) -> None:
+        self._member = member
         self._checkpointer = checkpointer
         self.record = record
         self._expires_at = expires_at
@@ -121,6 +137,11 @@ class Checkpoints:
     # The checkpointer calls the rest of these, from its thread.
 
     @property
+    def membership(self) -> Verify | None:
+        """The condition that the membership is unchanged; None where there is none."""
+        return None if self._member is None else Verify(self._member.path, self._member.update_time)
+
+    @property
     def grown(self) -> bool:
         """Whether there is more to store than at the last checkpoint."""
         return self._unsaved or len(self._transcript) != self._length
@@ -143,8 +164,10 @@ class Checkpoints:
         self._length, self.updated_at = count, at
         self._unsaved = self._unsaved and not self._saving
 
-    def compare(self, record: Document | None) -> None:
-        """Compare the record as it is now with the one that this turn wrote last, and react if it changed."""
+    def compare(self, record: Document | None, member: Document | None) -> None:
+        """Compare the record and the membership as they are now with those that this turn knows, and react."""
+        if self._member is not None:
+            self._learn(member)
         if record is None or record.update_time != self.updated_at:
             self.was_changed()
 
@@ -152,10 +175,19 @@ class Checkpoints:
         """React to somebody else's write to the record: keep its meaning for :meth:`look`, which the turn calls."""
         try:
             self.reread()
+            if self._member is not None:
+                self._learn(self._checkpointer.store.get(self._member.path))
         except (Stopped, PreconditionFailed) as failure:
             self._failure = failure
         except StoreError as error:
             log.warning("no checkpoint: %s", error)
+
+    def _learn(self, member: Document | None) -> None:
+        """Take the membership as it is now. One that has changed still lets the answer go on."""
+        if member is None:
+            self._failure = MemberLeft()
+        else:
+            self._member = member
 
 
 class Checkpointer:
@@ -215,8 +247,10 @@ class Checkpointer:
 
     def _write(self, batch: list[Checkpoints]) -> None:
         writes = [answer.next() for answer in batch]
+        # Several answers may be those of one member.
+        members = {each.path: each for answer in batch if (each := answer.membership) is not None}
         try:
-            at = self.store.commit([write for write, _ in writes])
+            at = self.store.commit([*members.values(), *(write for write, _ in writes)])
         except (PreconditionFailed, NotFound):
             if len(batch) == 1:
                 batch[0].was_changed()
@@ -233,12 +267,15 @@ class Checkpointer:
 
     def _look(self, batch: list[Checkpoints]) -> None:
         try:
-            records = self.store.get_many([answer.record for answer in batch])
+            members = [answer.membership for answer in batch]
+            paths = [answer.record for answer in batch]
+            paths += dict.fromkeys(each.path for each in members if each is not None)
+            found = dict(zip(paths, self.store.get_many(paths), strict=True))
         except FirelaunchError as error:
             log.warning("no look at running requests: %s", error)
             return
-        for answer, record in zip(batch, records, strict=True):
-            answer.compare(record)
+        for answer, member in zip(batch, members, strict=True):
+            answer.compare(found[answer.record], None if member is None else found[member.path])
 
 
 def _batches(answers: Iterable[Checkpoints]) -> Iterator[list[Checkpoints]]:

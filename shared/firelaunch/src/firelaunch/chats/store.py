@@ -12,7 +12,9 @@ from typing import Any
 from ..errors import NotFound
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
-from ..store.base import Create, Delete, DocumentStore, Order, Query, Update
+from ..store.base import Create, Delete, Order, Query, Update
+from ..store.guard import Guard
+from ..store.scoped import ScopedStore
 from .branches import is_current, latest_current, spans_of
 
 __all__ = ["Chats", "chat_view", "file_prefix", "message_view", "new_chat", "rating_view"]
@@ -27,9 +29,21 @@ class Chats:
     Every method that takes a ``chat_id`` raises NotFound if the chat is not the scope's, and InvalidId.
     """
 
-    def __init__(self, store: DocumentStore, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: ScopedStore, clock: Callable[[], datetime], remover: Callable[[str], object] | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
+        # Members delete the chat's document, which is checked; what lies below it goes with it.
+        self._delete_tree = remover or store.delete_tree
+
+    def for_member(self, guard: Guard) -> Chats:
+        """Return the same chats for one member's request.
+
+        Args:
+            guard: the membership of the group, on which each access depends.
+        """
+        return Chats(self._store.within(self._store.scope, guard), self._clock, self._delete_tree)
 
     def create(self, scope: Scope, title: str) -> dict[str, Any]:
         """Create an empty chat, and return it."""
@@ -99,7 +113,7 @@ class Chats:
         exists = self._store.get(path) is not None
         if exists:
             self._store.commit([Delete(path)])
-        self._store.delete_tree(path)
+        self._delete_tree(path)
         if not exists:
             raise NotFound
 
@@ -139,6 +153,7 @@ def message_view(message_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "status": data.get("status", "complete"),
         "created_at": iso_time(data.get("created_at")),
     }
+    view |= {name: data[name] for name in ("written_by", "author") if name in data}
     if data.get("files"):
         names = ("id", "media_type", "bytes", "name")
         view["files"] = [{name: reference[name] for name in names} for reference in data["files"]]

@@ -61,16 +61,20 @@ def ui_stream(events: Iterable[Event | Paused], client: ClientConnection | None 
         close(events)
 
 
-def ui_message(view: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
+def ui_message(view: Mapping[str, Any], chat_id: str, group: str | None = None) -> dict[str, Any]:
     """Return a message as ``useChat`` keeps it, from the view of :func:`.store.message_view`.
+
+    Args:
+        group: the group whose chat it is.
 
     A stored answer does not say where in its text the model thought or called its tools, so these parts come first.
     """
     message: dict[str, Any] = {"id": view["id"], "role": view["role"]}
     text = [{"type": "text", "text": view["text"]}] if view["text"] else []
     if view["role"] == "user":
-        files = [_file(each, chat_id) for each in view.get("files", ())]
-        return {**message, "parts": [*files, *text], "metadata": {"created_at": view["created_at"]}}
+        files = [_file(each, chat_id, group) for each in view.get("files", ())]
+        writer = {name: view[name] for name in ("written_by", "author") if name in view}
+        return {**message, "parts": [*files, *text], "metadata": {"created_at": view["created_at"], **writer}}
     tools = [_stored_tool(use) for use in view.get("tools", ())]
     sources = [_source(Source(**source)) for source in view.get("sources", ())]
     thoughts = [{"type": "reasoning", "text": view["thinking"]}] if view.get("thinking") else []
@@ -84,8 +88,8 @@ def _rating(view: Mapping[str, Any]) -> dict[str, Any]:
     return {"rating": view["rating"]} if "rating" in view else {}
 
 
-def _file(file: Mapping[str, Any], chat_id: str) -> dict[str, Any]:
-    url = f"/v1/chats/{chat_id}/files/{file['id']}"
+def _file(file: Mapping[str, Any], chat_id: str, group: str | None) -> dict[str, Any]:
+    url = f"/v1/chats/{chat_id}/files/{file['id']}" + ("" if group is None else f"?group={group}")
     return {"type": "file", "mediaType": file["media_type"], "filename": file["name"], "url": url}
 
 

@@ -27,6 +27,7 @@ from ..rag.files import FilePieces, ScopedFiles
 from ..scope import Scope
 from ..store.base import Create, Delete, Document, Order, Query, Update
 from ..store.fence import Fence
+from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 
 __all__ = ["KeptFile", "KeptFileTraces", "KeptFiles"]
@@ -122,6 +123,15 @@ class KeptFiles:
         """
         store, files = self._store.within(scope), self._files.within(scope)
         return KeptFiles(store, files, scope, self._retries, self._clock, self._most)
+
+    def for_member(self, guard: Guard) -> KeptFiles:
+        """Return the files of a group for one member's request.
+
+        Args:
+            guard: the membership, on which each access to the files' records depends.
+        """
+        store = self._store.within(self._store.scope, guard)
+        return KeptFiles(store, self._files, self._scope, self._retries, self._clock, self._most)
 
     def put(self, id: str, content: bytes | IO[bytes], content_type: str, *, most: int | None = None) -> KeptFile:  # noqa: A002
         """Keep a file, completely or not at all. It replaces the file that has this id.

@@ -19,7 +19,21 @@ Ranking = Literal["latest", "slowest", "dearest", "failed"]
 """In which order requests are listed; "failed" are those that failed, latest first."""
 
 _LATEST = (Order("settled_at", descending=True),)
-_SHOWN = ("uid", "chat_id", "state", "outcome", "finish", "error", "day", "plan", "calls", "usage", "retrieval")
+_SHOWN = (
+    "uid",
+    "group",
+    "writer",
+    "chat_id",
+    "state",
+    "outcome",
+    "finish",
+    "error",
+    "day",
+    "plan",
+    "calls",
+    "usage",
+    "retrieval",
+)
 _LOGGED = ("log_id", "trace")
 _TIMES = ("first_token_ms", "total_ms", "admission_ms", "store_ms", "tools_ms")
 

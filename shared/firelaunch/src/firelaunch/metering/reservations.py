@@ -139,6 +139,8 @@ class Reservation:
     kind: str = "turn"
     counted: bool = True
     days: tuple[str, ...] = ()
+    names: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the records of its calls: in a chat of a group, the group and the writer."""
     credit_until: datetime | None = None
     """When the credit that is held for the request stops being held; None if none is held."""
     _late_credit: int = 0
@@ -364,7 +366,8 @@ class Reservation:
             trace_call(call, parent)
         record = call_write(self.scope, call_id, self.request_id, call, self.metering.clock(), self.day, self.plan)
         feature = self.metering.purposes.bounded(call.purpose)
-        return record if feature == call.purpose else Create(record.path, {**record.data, "feature": feature})
+        more = self.names if feature == call.purpose else {**self.names, "feature": feature}
+        return Create(record.path, {**record.data, **more}) if more else record
 
     def _payment(self, micro_usd: int, tokens: TokenCounts) -> Write:
         return Update(

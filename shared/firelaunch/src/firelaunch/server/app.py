@@ -249,7 +249,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     if app.declared.collections:
         from ..records.collection import check_collections, user_fields
 
-        check_collections(app.declared.collections, groups=settings.groups)
+        check_collections(app.declared.collections, groups=settings.has_groups)
         services.store.declare_users(user_fields(app.declared.collections))
         services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
     own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
@@ -372,7 +372,7 @@ def _guarded(workflow: Workflow, services: Services) -> Workflow:
 
 def _routes(services: Services | None = None) -> list[Routes]:
     """Return the routes of the API: those that an app with ``services`` has, or all that any app may have."""
-    with_groups = services is None or services.settings.groups
+    with_groups = services is None or services.settings.has_groups
     routes = [noun.api for noun in (*_NOUNS, *((groups,) if with_groups else ()))]
     development = services is None or services.dev_identity is not None
     client = [web_client.api] if services is not None and services.settings.environment.web else []

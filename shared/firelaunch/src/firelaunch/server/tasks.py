@@ -17,7 +17,7 @@ __all__ = ["upkeep_handlers"]
 
 def upkeep_handlers(services: Services, more: Handlers | None = None) -> Handlers:
     """Return the handlers of these kinds, added to ``more``."""
-    handlers = after_turn_handlers(rollup_handlers(export_handlers(services.store, more)))
+    handlers = after_turn_handlers(services.store, rollup_handlers(export_handlers(services.store, more)))
     handlers = notify_handlers(services.push, budget_notice_handlers(handlers))
     erasure = erasure_of(services)
     handlers = merge_handlers(services, erasure, handlers)

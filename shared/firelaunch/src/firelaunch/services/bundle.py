@@ -26,6 +26,7 @@ from ..push import Push
 from ..records.data import Data
 from ..scope import Scope
 from ..settings.app import Settings
+from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 from ..telemetry.spans import Tracer
 
@@ -102,6 +103,22 @@ class Services:
         if scope.uid is None:
             return frozenset()
         return self.metering.entitlements.of(self.store.get(scope.root)).features
+
+    def for_member(self, group: Scope, uid: str, guard: Guard) -> Services:
+        """Return services bound to a group for one member's request.
+
+        Args:
+            guard: the membership, on which each access to the group's data depends. What is spent doesn't depend on it.
+        """
+        bound = self.within(group)
+        return replace(
+            bound,
+            store=bound.store.within(group, guard),
+            data=self.data.for_member(group, uid, guard),
+            files=bound.files.for_member(guard),
+            chats=bound.chats.for_member(guard),
+            documents=self.documents.for_member(group, guard),
+        )
 
     def within(self, scope: Scope) -> Services:
         """Return services bound to ``scope``. They reach no path and no job outside it, and issue no tokens.

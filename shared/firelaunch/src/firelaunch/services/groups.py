@@ -418,9 +418,13 @@ def forget_member(store: ScopedStore, user: Scope, group: str, now: datetime) ->
     return store.transaction(work)
 
 
-def guard_of(place: Scope, uid: str) -> Guard:
-    """Return the guard of a group's data for one request of a user."""
-    return Guard(place.group_member(uid), _check_member)
+def guard_of(place: Scope, uid: str, *, writes: bool = False) -> Guard:
+    """Return the guard of a group's data for one request of a user.
+
+    Args:
+        writes: whether the request is to write, so that its first read already checks that the user may.
+    """
+    return Guard(place.group_member(uid), _check_member, writes=writes)
 
 
 def check_member(store: ScopedStore, place: Scope, uid: str) -> None:

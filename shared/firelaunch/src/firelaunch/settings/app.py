@@ -41,7 +41,20 @@ from .plans import (
 )
 from .schedules import JobSchedule
 from .search import DocumentSettings, EmbedderKind, Embedding, IndexSettings, Search, VertexIndexSettings, with_vertex
-from .sections import AfterTurn, Alerts, Cache, Cloud, Cors, Guardrails, Logs, Mcp, Price, PromptChoice, Telemetry
+from .sections import (
+    AfterTurn,
+    Alerts,
+    Cache,
+    Cloud,
+    Cors,
+    Groups,
+    Guardrails,
+    Logs,
+    Mcp,
+    Price,
+    PromptChoice,
+    Telemetry,
+)
 from .sections import Section as _Section
 
 __all__ = [
@@ -58,6 +71,7 @@ __all__ = [
     "DocumentSettings",
     "Effort",
     "Environment",
+    "Groups",
     "Guardrails",
     "IdentitySettings",
     "IndexSettings",
@@ -429,6 +443,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
+    groups: Groups = Groups()
     budget: Budget = Budget()
     billing: Billing = Billing()
     prompts: dict[str, PromptChoice] = Field(default={})
@@ -527,7 +542,7 @@ class Settings(_Section):
         return GUEST_PLAN in self.plans
 
     @property
-    def groups(self) -> bool:
+    def has_groups(self) -> bool:
         """Whether the app has groups of users."""
         return any(plan.groups for plan in self.plans.values())
 
@@ -649,6 +664,19 @@ def _environment(environ: Mapping[str, str], root: Path) -> Environment:
         raise SettingsError(f"FIRELAUNCH_MODE is {values.get('mode')!r}: set it to {modes}.") from None
 
 
+def _group_problems(settings: Settings) -> Iterator[str]:
+    groups = settings.groups
+    if groups.chats_paid_by is None:
+        return
+    if not settings.has_groups:
+        yield "firelaunch.toml: groups.chats_paid_by is set, and no plan has groups: give one `groups = 3`."
+    if groups.chats_on_erase is None:
+        yield (
+            "firelaunch.toml: groups.chats_on_erase is missing: say what becomes of the messages of an erased user in "
+            "chats of groups: 'delete', 'anonymize', or 'hand_over', by which they name an owner of the group."
+        )
+
+
 def _database_problems(settings: Settings) -> Iterator[str]:
     database, app = settings.cloud.database_id, settings.app.id
     if database and settings.cloud.database != "dedicated":
@@ -704,6 +732,7 @@ def _problems(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]: 
             "firelaunch.toml: identity.app_check_for is 'guests': name your clients in identity.app_check, and a plan "
             "[plans.guest]."
         )
+    yield from _group_problems(settings)
     yield from _database_problems(settings)
     yield from _server_problems(settings)
     try:

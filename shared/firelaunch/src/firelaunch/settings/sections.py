@@ -268,6 +268,20 @@ class AfterTurn(Section):
     memory: bool = Field(default=False, description="Keep notes on each user, across chats: `turn.memory`.")
 
 
+class Groups(Section):
+    """``[groups]``: what [groups](teams.md) of users share besides records and documents."""
+
+    chats_paid_by: Literal["writer", "group"] | None = Field(
+        default=None,
+        description="Who pays for answers in [chats of groups](teams.md#chats-of-groups): the plan of the member who "
+        "writes, or that of the group. None: groups have no chats.",
+    )
+    chats_on_erase: Literal["delete", "anonymize", "hand_over"] | None = Field(
+        default=None,
+        description="What becomes of the messages of an erased user in chats of groups; `chats_paid_by` needs it.",
+    )
+
+
 class Logs(Section):
     """``[logs]``: what the logs may hold."""
 

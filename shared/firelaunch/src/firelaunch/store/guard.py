@@ -25,12 +25,19 @@ class Guard:
         path: the path of the membership's document.
         check: raises an error if the document, or None, does not let its user read, or (if its second argument is
             True) write.
+        writes: whether the request is to write, so that its first read already checks that it may.
     """
 
-    def __init__(self, path: str, check: Callable[[Document | None, bool], None]) -> None:
+    def __init__(self, path: str, check: Callable[[Document | None, bool], None], *, writes: bool = False) -> None:
         self.path = path
         self.check = check
+        self._writes = writes
         self._member: Document | None = None
+
+    @property
+    def member(self) -> Document | None:
+        """The membership as it was read last; None before the first read."""
+        return self._member
 
     def read(
         self, store: DocumentStore, paths: Sequence[str], queries: Sequence[Query]
@@ -39,7 +46,7 @@ class Guard:
         if self._member is not None:
             return store.read(paths, queries)
         [member, *documents], found = store.read([self.path, *paths], queries)
-        self._learn(member, False)
+        self._learn(member, self._writes)
         return documents, found
 
     def commit(self, store: DocumentStore, commit: Callable[[list[Verify]], T]) -> T:

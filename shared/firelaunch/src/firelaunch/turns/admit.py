@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..chats.branches import MessageSpan, is_current, latest_current, spans_of, with_span
 from ..chats.checkpoints import Checkpointer, Checkpoints
+from ..chats.place import ChatPlace
 from ..chats.store import message_view, new_chat
 from ..errors import Conflict, IdempotencyMismatch, NotFound, RequestInProgress
 from ..identity import Caller
@@ -33,6 +34,7 @@ from ..metering.reservations import Day, Quote, Reservation
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, Create, Delete, Document, Increment, Order, Query, Set, Update, Write
+from ..store.scoped import ScopedStore
 from ..telemetry import log_names
 from ..telemetry.names import CONVERSATION
 from ..telemetry.spans import SPAN, Span, current, span
@@ -53,6 +55,7 @@ from .send import (
     request_id_of,
     sent_view,
 )
+from .speakers import Speakers
 from .turn import Turn, Workflow
 
 if TYPE_CHECKING:
@@ -100,12 +103,13 @@ class _Stored:
     Attributes:
         record: the record of the request that first brought this send.
         question: the user's message, as that request stored it.
+        owner: the document of the group whose chat it is, if another pays than the group.
         continued: the record of the request that ended with tool calls which wait.
         newest_first: the chat's latest messages.
     """
 
     chat: Document | None
-    user: Document | None
+    payer: Document | None
     usage: Document | None
     record: Document | None
     answer: Document | None
@@ -114,6 +118,7 @@ class _Stored:
     question: Document | None = None
     continued: Document | None = None
     memory: Document | None = None
+    owner: Document | None = None
 
     @property
     def chat_fields(self) -> Mapping[str, Any]:
@@ -132,8 +137,13 @@ class _Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """The parts of the prompt besides the instructions and the passages."""
+    """The parts of the prompt besides the instructions and the passages.
 
+    Attributes:
+        text: the message, with its writer where several have written.
+    """
+
+    text: str
     history: list[Message]
     summary: str
     notes: tuple[str, ...]
@@ -141,9 +151,10 @@ class _Prompt:
     held: HeldCalls | None = None
     attachments: tuple[Attachment, ...] = ()
 
-    def token_bound(self, text: str) -> int:
-        """Return the most tokens that these parts can take, with ``text`` as the user's message."""
-        user_text = "\n".join(filter(None, (text, self.summary, *self.notes)))
+    @property
+    def token_bound(self) -> int:
+        """The most tokens that these parts can take."""
+        user_text = "\n".join(filter(None, (self.text, self.summary, *self.notes)))
         held = () if self.held is None else self.held.messages
         asked: Message = {"role": "user", "content": user_text, "attachments": self.attachments}
         return token_bound([*self.history, asked, *self.so_far, *held])
@@ -186,22 +197,26 @@ class Turns:
         streamed: bool,
         client: ClientConnection | None = None,
         attachments: MessageAttachments = NO_ATTACHMENTS,
+        place: ChatPlace | None = None,
     ) -> TurnRun | Replay:
         """Admit and store a message. The result's ``events()`` then yields the answer.
 
         Args:
+            place: the owner of the chat, and who pays; None for the caller's own chats. Where it is a group, every
+                method of these raises NotFound if the caller is no member, and Forbidden if the caller may not write.
             key: the client's Idempotency-Key. A key that was answered before replays that answer.
             client: the client's connection, if the server knows it.
             attachments: the message's files. The new ones are stored once the message is admitted.
 
         Raises:
             NotFound: the chat is not the caller's.
-            RateLimited, BudgetExceeded: the caller's plan does not admit the message.
+            RateLimited, BudgetExceeded: the plan of who pays does not admit the message.
             RequestInProgress, IdempotencyMismatch: the key is in use.
             Contention: other requests of the same user kept changing the user's day for too long.
         """
-        request_id = new_request_id() if key is None else request_id_of(caller.scope, key)
-        send = self._send(caller, chat_id, text, request_id, attachments)
+        place = place or ChatPlace.own(caller)
+        request_id = new_request_id() if key is None else request_id_of(place, key)
+        send = self._send(place, chat_id, text, request_id, attachments)
         return self._begin(send, streamed, client)
 
     def begin_named(
@@ -212,6 +227,7 @@ class Turns:
         *,
         streamed: bool = True,
         call: str | None = None,
+        place: ChatPlace | None = None,
     ) -> TurnRun | Replay:
         """Start a turn for a message whose id its client chose. Create the chat if it does not exist.
 
@@ -224,16 +240,24 @@ class Turns:
         Raises:
             NotFound: the message's id is one of ours, and the message is not the caller's.
             Conflict: the message was replaced, or is sent again and is no longer the chat's latest.
+            Forbidden: the message is to be edited, and another member of the group wrote it.
             IdempotencyMismatch: a message with this id and another text exists.
             InvalidId: the chat's id is no valid id.
             RateLimited, BudgetExceeded, RequestInProgress, Contention: as in :meth:`begin`.
         """
-        send = self._send(caller, message.chat_id, message.text, message.request_id(caller.scope), message.attachments)
-        send = replace(send, turn_id=message.turn_id(caller.scope), call=call)
+        place = place or ChatPlace.own(caller)
+        send = self._send(place, message.chat_id, message.text, message.request_id(place), message.attachments)
+        send = replace(send, turn_id=message.turn_id(place), call=call)
         return self._begin(send, streamed, client, message=message)
 
     def go_on(
-        self, caller: Caller, continuation: Continuation, *, streamed: bool, client: ClientConnection | None = None
+        self,
+        caller: Caller,
+        continuation: Continuation,
+        *,
+        streamed: bool,
+        client: ClientConnection | None = None,
+        place: ChatPlace | None = None,
     ) -> TurnRun | Replay:
         """Go on with an answer that was cut off, or that waits for the user to approve tool calls.
 
@@ -244,18 +268,24 @@ class Turns:
             Conflict: the answer can't go on in this way; see :meth:`.send.Continuation.check`.
             RateLimited, BudgetExceeded, RequestInProgress, IdempotencyMismatch, Contention: as in :meth:`begin`.
         """
-        request_id = continuation.request_id(caller.scope)
-        send = self._send(caller, continuation.chat_id, continuation.body, request_id)
+        place = place or ChatPlace.own(caller)
+        request_id = continuation.request_id(place)
+        send = self._send(place, continuation.chat_id, continuation.body, request_id)
         send = replace(send, turn_id=continuation.turn_id, continues=True)
         return self._begin(send, streamed, client, continuation=continuation)
 
     def _send(
-        self, caller: Caller, chat_id: str, text: str, request_id: str, attachments: MessageAttachments = NO_ATTACHMENTS
+        self,
+        place: ChatPlace,
+        chat_id: str,
+        text: str,
+        request_id: str,
+        attachments: MessageAttachments = NO_ATTACHMENTS,
     ) -> Send:
         body = "\n".join([chat_id, text, *(str(each["id"]) for each in attachments.references)])
         body_hash = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
         now = self._services.clock()
-        send = Send(caller, caller.scope, chat_id, text, request_id, request_id, body_hash, now)
+        send = Send(place, chat_id, text, request_id, request_id, body_hash, now)
         return replace(send, attachments=attachments.references, new_attachments=attachments.new)
 
     def _begin(
@@ -272,7 +302,7 @@ class Turns:
             request.span.set(CONVERSATION, send.chat_id)
         began = time.monotonic()
         with span("admission"):
-            run = self._services.admission.run(send.scope.root, partial(self._admit, request))
+            run = self._services.admission.run(send.place.payer.root, partial(self._admit, request))
         if isinstance(run, TurnRun):
             run.begin_at(began)
         return run
@@ -302,38 +332,52 @@ class Turns:
             with current(request.span):
                 request.grounding.begin()  # the search runs while the commit is under way
             writes = [*reserve, *_writes(send, stored, reservation, expires_at)]
-            stored_at = self._services.store.commit(writes)
+            stored_at = self._store(send).commit(writes)
         waited = read_at - began + time.monotonic() - ready_at
-        checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at)
+        guard = send.place.guard
+        member = None if guard is None else guard.member
+        checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at, member)
         with current(request.span):
             run = self._run(request, send, stored, prompt, reservation, checkpoints)
         run.store_seconds = waited
         return run
 
+    def _store(self, send: Send) -> ScopedStore:
+        """Return the app's store. In a group's chat each access depends on the writer's membership."""
+        return send.place.guarded(self._services.store)
+
     def _read(self, request: _Request, day: str, chance: Chance) -> _Stored:
-        """Read the documents that admission and the prompt need, in one round trip."""
-        send, scope = request.send, request.send.scope
+        """Read the documents that admission and the prompt need, in one round trip.
+
+        Raises:
+            NotFound, Forbidden: the chat is a group's, and the caller is no member, or may not write.
+        """
+        send, scope, payer = request.send, request.send.scope, request.send.place.payer
         paths = {
             "chat": scope.chat(send.chat_id),
-            "user": scope.root,
-            "usage": scope.usage(day),
+            "payer": payer.root,
+            "usage": payer.usage(day),
             "record": send.record,
             "answer": send.answer,
             "index_state": scope.index_state(),
         }
         if request.message is not None or request.continuation is not None:
             paths["question"] = send.user_message
-        if self._follow_ups.memory:
+        if scope.group is not None and payer != scope:
+            paths["owner"] = scope.root
+        if self._follow_ups.memory and scope.group is None:  # notes on one user are not for others to read
             paths["memory"] = scope.memory()
         if chance.path is not None:
             paths["pool"] = chance.path
         looks_at_latest = request.continuation is not None or request.message is not None
         most = max(self._history_messages, _LATEST_MESSAGES if looks_at_latest else 0)
         latest = Query(scope.messages(send.chat_id), order=_LATEST, limit=most)
-        documents, lists = self._services.store.read(list(paths.values()), [latest] if latest.limit else [])
+        documents, lists = self._store(send).read(list(paths.values()), [latest] if latest.limit else [])
         read = dict(zip(paths, documents, strict=True))
         if chance.path is not None:
             chance.found(read.pop("pool"))
+        if scope.group is not None and read.get("owner", read["payer"]) is None:
+            raise NotFound  # the group is being removed, and its memberships are not yet
         return _Stored(**read, newest_first=lists[0] if lists else [])
 
     @property
@@ -401,14 +445,17 @@ class Turns:
             own_files, shown = load_attachments(
                 files, self.attachment_room, send.attachments, send.new_attachments, recent[::-1]
             )
-        history = [_prompt_message(document, shown.get(document.path, ())) for document in recent]
+        asked = send.place.author if stored.question is None else stored.question.data
+        said = [document.data for document in recent if document.data.get("role") == "user"]
+        speakers = Speakers([*said, asked])
+        history = [_prompt_message(document, shown.get(document.path, ()), speakers) for document in recent]
         if history and history[0]["role"] == "assistant":
             del history[0]  # what it answers lies before the window, and a conversation begins with the user
         held = None if stored.continued is None else held_calls(stored.continued)
         so_far = _so_far(stored.answer) if send.continues and held is None else ()
         summary = str(stored.chat_fields.get("summary", ""))
         notes = () if stored.memory is None else notes_of(stored.memory)
-        return _Prompt(history, summary, notes, so_far, held, own_files)
+        return _Prompt(speakers.marked(send.text, asked), history, summary, notes, so_far, held, own_files)
 
     def _recent(self, send: Send, stored: _Stored) -> Sequence[Document]:
         """Return the chat's latest messages, newest first, without those that were replaced or are about to be."""
@@ -442,14 +489,14 @@ class Turns:
             RateLimited, BudgetExceeded: the caller's plan does not admit the message.
         """
         services = self._services
-        tokens = prompt.token_bound(send.text) + services.settings.limits.prompt_tokens + grounding.token_bound
+        tokens = prompt.token_bound + services.settings.limits.prompt_tokens + grounding.token_bound
         choice, search_cost = services.settings.choice, grounding.cost_bound
         worst = partial(services.gateway.worst_case, audio_tokens=prompt.audio_bound, kinds=prompt.kinds)
         quotes = [Quote(model, worst(model, tokens) + search_cost) for model in (choice.chat, choice.cheap)]
         reservation, reserve = services.metering.reserve(
-            send.scope, day, Day.of(stored.usage), stored.user, send.request_id, *quotes, chance=chance
+            send.place.payer, day, Day.of(stored.usage), stored.payer, send.request_id, *quotes, chance=chance
         )
-        reservation.held = search_cost
+        reservation.held, reservation.names = search_cost, send.place.names
         if stored.record is not None:
             reservation.days = tuple(stored.record.data.get("days", ()))
         return reservation, reserve
@@ -478,12 +525,12 @@ class Turns:
         approvals = None
         if stored.continued is not None and prompt.held is not None:
             alive = chat_update(send, {"updated_at": send.at})
-            approvals = RecordedApprovals(services.store, stored.continued, prompt.held, alive, send.decisions)
+            approvals = RecordedApprovals(self._store(send), stored.continued, prompt.held, alive, send.decisions)
         llm.approvals = approvals
         turn = Turn(
             services.settings.app,
             send.scope,
-            send.text,
+            prompt.text,
             prompt.history,
             llm,
             services,
@@ -494,6 +541,7 @@ class Turns:
             attachments=prompt.attachments,
             summary=prompt.summary,
             memory=prompt.notes,
+            _guard=send.place.guard,
         )
         first = stored.question or stored.record
         messages = stored.message_count + (stored.record is None) + (stored.answer is None)
@@ -504,11 +552,11 @@ class Turns:
             turn,
             self._workflow,
             self._shutdown,
-            sent_view(send, send.at if first is None else first.data["created_at"]),
+            sent_view(send, send.at if first is None else first.data["created_at"], _author(send, stored)),
             str(stored.chat_fields.get("title", "")),
             checkpoints,
             answer_is_new=stored.answer is None or _deletes_answer(send, stored),
-            following=self._follow_ups.following(send.scope, _answered_chat(send), stored.chat_fields, messages),
+            following=self._follow_ups.following(send.place.payer, _answered_chat(send), stored.chat_fields, messages),
             goes_on=limits.on_disconnect == "continue",
             client=request.client,
             begun=stored.answer if send.continues else None,
@@ -523,7 +571,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     A client that reconnects finds the answer through the chat's latest request (:mod:`firelaunch.turns.resume`).
     """
     data = {
-        "uid": send.scope.uid,
+        "uid": send.place.payer.uid,
+        **send.place.names,
         "chat_id": send.chat_id,
         "turn_id": send.turn_id,
         "state": "reserved",
@@ -538,6 +587,7 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     if send.call is not None:
         data["call"] = send.call
     message = {"role": "user", "text": send.text, "request_id": send.request_id, "created_at": send.at}
+    message |= send.place.author
     if send.attachments:
         message["files"] = list(send.attachments)
     change: dict[str, Any] = {"updated_at": send.at, "latest_request": send.request_id}
@@ -559,7 +609,8 @@ def _writes(send: Send, stored: _Stored, reservation: Reservation, expires_at: d
     else:
         # This send came before. Its message is stored, unless the chat was deleted since, and keeps its place.
         writes.append(chat_update(send, change | began))
-        writes.append(Set(send.user_message, {"text": send.text}, merge=True))
+        who = send.place.author if stored.question is None else {}
+        writes.append(Set(send.user_message, {"text": send.text, **who}, merge=True))
     if stored.record is None:
         return [*writes, Create(send.record, {**data, "created_at": send.at})]
     # The earlier try may have left its checkpoints and a request to stop; nothing of it is meant for this one.
@@ -602,9 +653,16 @@ def _deletes_answer(send: Send, stored: _Stored) -> bool:
     return send.replaces and stored.question is not None and _is_edited(send, stored.question)
 
 
+def _author(send: Send, stored: _Stored) -> Mapping[str, Any]:
+    """Return the fields that name the writer of the message, who may be another than who asks for its answer."""
+    if stored.question is None:
+        return send.place.author
+    return {name: stored.question.data[name] for name in ("written_by", "author") if name in stored.question.data}
+
+
 def _answered_chat(send: Send) -> AnsweredChat:
-    title = plain_title(send.text)
-    return AnsweredChat(chat_id=send.chat_id, question=send.user_message_id, answer=send.answer_id, title=title)
+    message = {"chat_id": send.chat_id, "question": send.user_message_id, "answer": send.answer_id}
+    return AnsweredChat(**message, title=plain_title(send.text), group=send.scope.group)
 
 
 def _cacheable_history(recent: Sequence[Document], count: int, most: int) -> Sequence[Document]:
@@ -626,7 +684,8 @@ def _replay(send: Send, record: Document, answer: Document | None, now: Any) -> 
         RequestInProgress: another request is answering the send.
     """
     data = record.data
-    if data.get("uid") != send.scope.uid or data.get("body_hash") != send.body_hash:
+    names = {"uid": send.place.payer.uid, "group": None, "writer": None, **send.place.names}
+    if data.get("body_hash") != send.body_hash or any(data.get(name) != value for name, value in names.items()):
         raise IdempotencyMismatch
     if data["state"] == "reserved":
         left = (data["expires_at"] - now).total_seconds()
@@ -637,7 +696,7 @@ def _replay(send: Send, record: Document, answer: Document | None, now: Any) -> 
         return None
     return Replay(
         send,
-        sent_view(send, data["created_at"]),
+        sent_view(send, data["created_at"], send.place.author),
         message_view(answer.id, answer.data),
         dict(data.get("usage", {})),
         data.get("so_far", 0),
@@ -656,11 +715,11 @@ def _says_something(message: Document) -> bool:
     return bool(str(message.data.get("text", "")).strip() or message.data.get("files"))
 
 
-def _prompt_message(document: Document, attachments: Sequence[Attachment]) -> Message:
+def _prompt_message(document: Document, attachments: Sequence[Attachment], speakers: Speakers) -> Message:
     text = str(document.data.get("text", ""))
     if document.data.get("role") == "assistant":
         return {"role": "assistant", "content": text}
-    message: Message = {"role": "user", "content": text}
+    message: Message = {"role": "user", "content": speakers.marked(text, document.data)}
     if attachments:
         message["attachments"] = attachments
     return message

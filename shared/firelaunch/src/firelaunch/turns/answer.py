@@ -17,7 +17,7 @@ from types import GeneratorType
 from typing import Any
 
 from .. import precedence
-from ..chats.checkpoints import Checkpoints, Stopped
+from ..chats.checkpoints import Checkpoints, MemberLeft, Stopped
 from ..chats.events import (
     Delta,
     Done,
@@ -201,6 +201,8 @@ class TurnRun:
     def events(self) -> Iterator[Event | Paused]:
         """Yield Start, the pieces of the answer, then Done or Failed.
 
+        A user who is removed from the chat's group meanwhile gets Failed, and the text so far is stored and billed.
+
         If you close the iterator early, the model's call ends, and the text so far is stored and billed. If ``goes_on``
         is set, closing waits until the answer is complete.
         """
@@ -216,7 +218,7 @@ class TurnRun:
             answer.close()
 
     def _answer(self) -> Generator[Event | Paused, None, None]:
-        outcome = "stopped"
+        outcome, left = "stopped", False
         error: FirelaunchError | None = None
         self.checkpoints.begin(self._transcript)
         try:
@@ -229,8 +231,8 @@ class TurnRun:
             if not self._transcript.whole.strip() and not self._transcript.sources() and not self._tools:
                 raise EmptyAnswer
             outcome = "answered"
-        except (ClientLeft, Stopped):
-            pass
+        except (ClientLeft, Stopped) as end:
+            left = isinstance(end, MemberLeft)
         except FirelaunchError as failure:
             outcome, error = "failed", failure
         except Exception:
@@ -240,6 +242,8 @@ class TurnRun:
             self.checkpoints.end()
             # This also settles an answer whose generator is closed early. Its last event then goes to nobody.
             last_event = self._end(outcome, error)
+            if left:  # the text is not theirs to read any more
+                last_event = Failed(NotFound(), self.send.request_id)
         try:
             yield last_event
         finally:

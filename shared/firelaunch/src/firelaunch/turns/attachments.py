@@ -22,9 +22,9 @@ from ..errors import BadRequest, FileNotTaken, NotFound, NoUploadRoom, TooLarge
 from ..llm.attachments import IMAGE_TOKENS, Attachment, Kind, kind_of
 from ..llm.gateway import Gateway
 from ..scope import Scope
-from ..services.bundle import Services
 from ..slots import Room
 from ..store.base import Document, Query
+from ..store.scoped import ScopedStore
 from .file_contents import MOST_PAGES, FileLimits, measured, media_type_of
 from .uploaded_files import UploadedFiles, is_upload_id
 
@@ -139,8 +139,8 @@ class _Arrival:
     """The means to read the files of a message.
 
     Args:
-        files: the user's.
-        uploads: those of them that the user put up before.
+        files: those of the owner of the chat.
+        uploads: those that the user put up before.
     """
 
     files: KeptFiles
@@ -150,11 +150,11 @@ class _Arrival:
     limits: FileLimits
 
     def new(self, url: str, name: str) -> NewAttachment:
-        known = url.rpartition("/")[2]
+        known = url.rpartition("/")[2].partition("?")[0]
         if _ID.fullmatch(known):
-            return self._kept(attachment_file(self.files, self.chat_id, known), name)
+            return self._kept(self.files, attachment_file(self.files, self.chat_id, known), name)
         if is_upload_id(known):
-            return self._kept(self.uploads.get(known), name)
+            return self._kept(self.uploads.files, self.uploads.get(known), name)
         data_url = _DATA_URL.fullmatch(url)
         if data_url is None:
             raise BadRequest("A file's url is a data: URL in Base64, as in data:image/png;base64,iVBORw0KGgo=")
@@ -162,8 +162,8 @@ class _Arrival:
         size = len(data_url[2]) * 3 // 4
         return self._read(media_type, name, size - 2, lambda: _decoded(data_url[2]))
 
-    def _kept(self, file: KeptFile, name: str) -> NewAttachment:
-        return self._read(file.content_type, name, file.bytes, lambda: _content(self.files, file.id))
+    def _kept(self, files: KeptFiles, file: KeptFile, name: str) -> NewAttachment:
+        return self._read(file.content_type, name, file.bytes, lambda: _content(files, file.id))
 
     def _read(self, media_type: str, name: str, size: int, read: Callable[[], bytes]) -> NewAttachment:
         self.limits.check(media_type, size)
@@ -191,8 +191,8 @@ def attachments_of_urls(
     """Return the files of a message. Nothing is stored.
 
     Args:
-        files: the user's.
-        uploads: those of them that the user put up before.
+        files: those of the owner of the chat: the user, or a group.
+        uploads: those that the user put up before.
         urls: ``data:`` URLs, or URLs that end with the id of an upload, or of a file of the chat; and the files' names.
         gateway: says which files the app's models take.
 
@@ -348,12 +348,11 @@ def discard_attachments(files: KeptFiles, attachments: Sequence[NewAttachment]) 
         files.delete(str(new.reference["id"]))
 
 
-def delete_attachments(services: Services, user: Scope, chat_id: str) -> None:
-    """Delete the files of a chat's messages. Call this before the chat is deleted."""
+def delete_attachments(store: ScopedStore, files: KeptFiles, owner: Scope, chat_id: str) -> None:
+    """Delete the files of a chat's messages, which are its owner's. Call this before the chat is deleted."""
     after: list[Any] | None = None
-    files = services.files.within(user)
     while True:
-        messages = services.store.query(Query(user.messages(chat_id), limit=_PAGE, after=after))
+        messages = store.query(Query(owner.messages(chat_id), limit=_PAGE, after=after))
         for message in messages:
             for reference in message.data.get("files", ()):
                 files.delete(str(reference["id"]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from ..chats.place import owner_of_chat
 from ..chats.store import rating_view
 from ..errors import FirelaunchError, NotFound
 from ..scope import Scope
@@ -30,7 +31,7 @@ def messages_of(
     """
     paths = []
     for record in requests:
-        user, turn = app.of(record.data["uid"]), record.data["turn_id"]
+        user, turn = owner_of_chat(app, record.data), record.data["turn_id"]
         paths += [user.message(record.data["chat_id"], f"{turn}-{role}") for role in "ua"]
     messages = store.get_many(paths)
     pairs: list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]] = []
@@ -53,7 +54,7 @@ def contents_of(services: Services, app: Scope, request_id: str) -> dict[str, An
         raise NotFound
     ((question, answer),) = messages_of(services.store, app, [record])
     said: Mapping[str, Any] = answer or {}
-    user = app.of(record.data["uid"])
+    user = owner_of_chat(app, record.data)
     return {
         "request_id": record.id,
         "question": None if question is None else question.get("text"),

@@ -26,7 +26,9 @@ from ..llm.types import Message
 from ..scope import Scope
 from ..services.bundle import Services
 from ..store.base import Create, Document, Filter, Query, Update
+from ..store.scoped import ScopedStore
 from ..worker import Handlers, JobDone, JobFailed, JobRun
+from .speakers import Speakers
 
 __all__ = ["MEMORY", "SUMMARY", "TITLE", "AnsweredChat", "FollowUpJobs", "FollowUps", "after_turn_handlers", "notes_of"]
 
@@ -66,12 +68,16 @@ _MEMORY_INSTRUCTIONS = _UNTRUSTED + (
 
 
 class AnsweredChat(BaseModel):
-    """The payload: the chat, the message and its answer. ``title`` is the chat's plain title, made of its text."""
+    """The payload: the chat, the message and its answer. ``title`` is the chat's plain title, made of its text.
+
+    ``group`` is the group whose chat it is; None for the user's own chat.
+    """
 
     chat_id: str
     question: str
     answer: str
     title: str = Field(default="")
+    group: str | None = Field(default=None)
 
 
 TITLE: Final = Kind("title", AnsweredChat, max_attempts=3, seconds=300)
@@ -116,10 +122,11 @@ class FollowUps:
         """Whether the app keeps notes on users."""
         return self._memory
 
-    def following(self, scope: Scope, answered: AnsweredChat, chat: Mapping[str, Any], count: int) -> FollowUpJobs:
+    def following(self, payer: Scope, answered: AnsweredChat, chat: Mapping[str, Any], count: int) -> FollowUpJobs:
         """Return the jobs that follow an answer.
 
         Args:
+            payer: whose jobs they are, and whose day pays: as for the answer.
             chat: the fields of the chat's document, as the turn read it.
             count: the number of the chat's messages after the answer is stored.
         """
@@ -130,9 +137,9 @@ class FollowUps:
         # of what the model sees has been replaced.
         if self._summaries and count > self._history and _summary_is_due(chat, count, self._history):
             kinds.append(SUMMARY)
-        if self._memory:
+        if self._memory and answered.group is None:
             kinds.append(MEMORY)
-        return FollowUpJobs(tuple(self._jobs.prepare(scope, kind, answered) for kind in kinds), self._jobs.send)
+        return FollowUpJobs(tuple(self._jobs.prepare(payer, kind, answered) for kind in kinds), self._jobs.send)
 
 
 def _summary_is_due(chat: Mapping[str, Any], count: int, history: int) -> bool:
@@ -145,17 +152,23 @@ def notes_of(memory: Document | None) -> tuple[str, ...]:
     return tuple(str(note) for note in notes)
 
 
-def after_turn_handlers(more: Handlers | None = None) -> Handlers:
-    """Return the app's handlers and those of these jobs."""
+def after_turn_handlers(app: ScopedStore, more: Handlers | None = None) -> Handlers:
+    """Return the app's handlers and those of these jobs.
+
+    Args:
+        app: the app's store: the job of who pays for a chat of a group reaches that chat by it.
+    """
     handlers = Handlers(more)
 
-    def on(kind: Kind[AnsweredChat], work: Callable[[JobRun, AnsweredChat], JobDone]) -> None:
+    def on(kind: Kind[AnsweredChat], work: Callable[[_ChatJob], JobDone]) -> None:
         @handlers.on(kind)
         def run(run: JobRun, payload: AnsweredChat) -> JobDone:
             if run.scope.uid is None:
                 raise JobFailed("This is a job of a user.")
             try:
-                return work(run, payload)
+                done = work(_ChatJob(run, app, payload))
+                # Who pays may be no member of the group any more, and sees the result of their job.
+                return done if payload.group is None else JobDone()
             except (BudgetExceeded, ContentRefused, EmptyAnswer) as error:
                 return JobDone({"skipped": error.code})
 
@@ -165,36 +178,70 @@ def after_turn_handlers(more: Handlers | None = None) -> Handlers:
     return handlers
 
 
-def _title(run: JobRun, answered: AnsweredChat) -> JobDone:
-    if _is_renamed(_chat(run, answered), answered):
+@dataclass(frozen=True, slots=True)
+class _ChatJob:
+    """One of these jobs, and the chat that it is about."""
+
+    run: JobRun
+    app: ScopedStore
+    answered: AnsweredChat
+
+    @property
+    def owner(self) -> Scope:
+        """The owner of the chat."""
+        group = self.answered.group
+        return self.run.scope if group is None else self.run.scope.of_group(group)
+
+    def chat(self) -> Document | None:
+        """Return the chat as it is now."""
+        return self.app.get(self.owner.chat(self.answered.chat_id))
+
+    def change(self, write: Update) -> None:
+        """Change the chat, if the job is still to be done."""
+        if self.answered.group is None:
+            self.run.commit(write)
+            return
+        self.run.check()
+        self.app.commit([write])
+
+    def exchange(self) -> str:
+        """Return the message and its answer."""
+        names = (self.answered.question, self.answered.answer)
+        documents = self.app.get_many([self.owner.message(self.answered.chat_id, name) for name in names])
+        return _as_text([document for document in documents if document is not None])
+
+
+def _title(job: _ChatJob) -> JobDone:
+    answered = job.answered
+    if _is_renamed(job.chat(), answered):
         return JobDone({"skipped": "renamed"})
-    title = _one_line(_write(run, "title", _TITLE_INSTRUCTIONS, _exchange(run, answered)))
+    title = _one_line(_write(job.run, "title", _TITLE_INSTRUCTIONS, job.exchange()))
     for _ in range(_TRIES if title else 0):
-        chat = _chat(run, answered)
+        chat = job.chat()
         if chat is None or _is_renamed(chat, answered):
             break
         # The chat may change at any time, for a new message say. Only a new title makes this one void.
         with suppress(PreconditionFailed, NotFound):
-            run.commit(Update(chat.path, {"title": title}, if_updated_at=chat.update_time))
+            job.change(Update(chat.path, {"title": title}, if_updated_at=chat.update_time))
             return JobDone({"title": title})
     return JobDone({"skipped": "renamed"})
 
 
-def _summary(run: JobRun, answered: AnsweredChat) -> JobDone:
-    chat = _chat(run, answered)
+def _summary(job: _ChatJob) -> JobDone:
+    chat = job.chat()
     if chat is None:
         return JobDone({"skipped": "gone"})
     since = chat.data.get("summary_until", _EPOCH)
     newer = Query(
-        run.scope.messages(answered.chat_id), where=(Filter("created_at", ">", since),), limit=_SUMMED_MESSAGES
+        job.owner.messages(job.answered.chat_id), where=(Filter("created_at", ">", since),), limit=_SUMMED_MESSAGES
     )
     spans = spans_of(chat.data)
-    messages = [each for each in run.services.store.query(newer) if is_current(each.data, spans)]
+    messages = [each for each in job.app.query(newer) if is_current(each.data, spans)]
     if not messages:
         return JobDone({"skipped": "nothing new"})
     before = str(chat.data.get("summary", ""))
     prompt = (f"Summary so far: {before}\n\n" if before else "") + _as_text(messages)
-    text = _write(run, "summary", _SUMMARY_INSTRUCTIONS, prompt)
+    text = _write(job.run, "summary", _SUMMARY_INSTRUCTIONS, prompt)
     if not text:
         return JobDone({"skipped": "empty"})
     changes = {
@@ -203,14 +250,15 @@ def _summary(run: JobRun, answered: AnsweredChat) -> JobDone:
         "summarized": int(chat.data.get("summarized", 0)) + len(messages),
     }
     with suppress(NotFound):
-        run.commit(Update(chat.path, changes))
+        job.change(Update(chat.path, changes))
     return JobDone({"messages": len(messages)})
 
 
-def _memory(run: JobRun, answered: AnsweredChat) -> JobDone:
+def _memory(job: _ChatJob) -> JobDone:
+    run = job.run
     store, path = run.services.store, run.scope.memory()
     old_notes = notes_of(store.get(path))
-    exchange = _exchange(run, answered)
+    exchange = job.exchange()
     if not exchange:
         return JobDone({"skipped": "gone"})
     text = "Notes so far:\n" + "\n".join(old_notes or ["(none)"]) + f"\n\nLatest exchange:\n{exchange}"
@@ -234,25 +282,21 @@ def _memory(run: JobRun, answered: AnsweredChat) -> JobDone:
     return JobDone({"skipped": "busy"})
 
 
-def _chat(run: JobRun, answered: AnsweredChat) -> Document | None:
-    return run.services.store.get(run.scope.chat(answered.chat_id))
-
-
 def _is_renamed(chat: Document | None, answered: AnsweredChat) -> bool:
     return chat is None or chat.data.get("title") != answered.title
 
 
-def _exchange(run: JobRun, answered: AnsweredChat) -> str:
-    paths = [run.scope.message(answered.chat_id, name) for name in (answered.question, answered.answer)]
-    return _as_text([document for document in run.services.store.get_many(paths) if document is not None])
-
-
 def _as_text(messages: Sequence[Document]) -> str:
-    speakers = {"assistant": "Assistant"}
+    writers = Speakers(m.data for m in messages if m.data.get("role") != "assistant")
     return "\n\n".join(
-        f"{speakers.get(str(m.data.get('role')), 'User')}: {str(m.data.get('text', ''))[:_SHOWN_CHARACTERS]}"
-        for m in messages
+        f"{_speaker(m.data, writers)}: {str(m.data.get('text', ''))[:_SHOWN_CHARACTERS]}" for m in messages
     )
+
+
+def _speaker(message: Mapping[str, Any], writers: Speakers) -> str:
+    if message.get("role") == "assistant":
+        return "Assistant"
+    return writers.name(message) or "User"
 
 
 def _write(run: JobRun, kind: str, instructions: str, text: str) -> str:

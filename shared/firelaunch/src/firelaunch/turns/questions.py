@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..chats.events import Event, Paused
+from ..chats.place import ChatPlace
 from ..errors import NotFound, RequestInProgress
-from ..identity import Caller
 from ..llm.client_connection import ClientConnection
-from ..scope import Scope
 from ..services.bundle import Services
 from ..store.base import DELETE_FIELD, Document, Update
 from .admit import Turns
@@ -43,13 +42,14 @@ class AgentQuestion:
     """A question of an agent.
 
     Attributes:
+        place: the owner of the chat, and who pays.
         chat_id: the chat to go on with; None for a new one.
         call: what :meth:`.resume.Answers.cancel` finds it by.
         key: the client's idempotency key: a question with the key of an earlier one gets that one's answer.
         closes: whether the client closes its connection to cancel the call.
     """
 
-    caller: Caller
+    place: ChatPlace
     text: str
     chat_id: str | None
     call: str
@@ -76,17 +76,17 @@ class AgentQuestions:
 
     def was_cancelled(self, question: AgentQuestion, request_id: str) -> bool:
         """Return whether the client cancelled the call, so that it wants no answer."""
-        record = self.services.store.get(question.caller.scope.request(request_id))
+        record = self.services.store.get(question.place.scope.request(request_id))
         return record is not None and bool(record.data.get("cancelled")) and record.data.get("call") == question.call
 
     def _events(
         self, question: AgentQuestion, message: ClientMessage, client: ClientConnection | None
     ) -> Iterator[Event | Paused]:
         try:
-            run = self.turns.begin_named(question.caller, message, client, call=question.call)
+            place = question.place
+            run = self.turns.begin_named(place.caller, message, client, call=question.call, place=place)
         except RequestInProgress:
-            scope = question.caller.scope
-            followed = self.answers.join(scope, message.request_id(scope), client)
+            followed = self.answers.join(question.place, message.request_id(question.place), client)
             if followed is None:
                 raise
             return followed
@@ -105,11 +105,11 @@ class AgentQuestions:
         Raises:
             InvalidId, NotFound: there is no such chat.
         """
-        scope, now, chat_id = question.caller.scope, self.services.clock(), question.chat_id
-        messages = list(_candidates(scope, question.text, chat_id, question.key, now))
-        paths = [scope.request(message.request_id(scope)) for message in messages]
-        chats = [] if chat_id is None else [scope.chat(chat_id)]
-        records = self.services.store.get_many([*paths, *chats])
+        place, now, chat_id = question.place, self.services.clock(), question.chat_id
+        messages = list(_candidates(place, question.text, chat_id, question.key, now))
+        paths = [place.scope.request(message.request_id(place)) for message in messages]
+        chats = [] if chat_id is None else [place.scope.chat(chat_id)]
+        records = place.guarded(self.services.store).get_many([*paths, *chats])
         if chats and records.pop() is None:
             raise NotFound
         for message, record in zip(messages, records, strict=True):
@@ -119,17 +119,17 @@ class AgentQuestions:
 
 
 def _candidates(
-    scope: Scope, text: str, chat_id: str | None, key: str | None, now: datetime
+    place: ChatPlace, text: str, chat_id: str | None, key: str | None, now: datetime
 ) -> Iterator[ClientMessage]:
     """Yield the messages that a question may have been sent as, those of this window first."""
     if key is not None:
-        name = request_id_of(scope, f"mcp key\n{key}")
+        name = request_id_of(place, f"mcp key\n{key}")
         yield ClientMessage(chat_id or name, name, text)
         return
     window = int(now.timestamp() // _WINDOW_SECONDS)
     for each in (window, window - 1):
         for number in range(_IN_A_WINDOW):
-            name = request_id_of(scope, f"mcp\n{chat_id or ''}\n{each}\n{number}\n{text}")
+            name = request_id_of(place, f"mcp\n{chat_id or ''}\n{each}\n{number}\n{text}")
             yield ClientMessage(chat_id or name, name, text)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
+from ..chats.place import ChatPlace, is_of
 from ..chats.store import rating_view
 from ..errors import Conflict, NotFound
 from ..metering.call_records import calls_of_request
@@ -19,6 +20,7 @@ from ..metering.retries import Retries
 from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, DocumentStore, Filter, Order, Query, Update, Write
+from ..store.scoped import ScopedStore
 from .contents import messages_of
 
 __all__ = ["RATING_CHARACTERS", "Rating", "Reason", "Verdict", "rate", "rated_requests", "rating_counts"]
@@ -46,51 +48,60 @@ class Rating:
 
 
 def rate(
-    store: DocumentStore,
+    app: ScopedStore,
     clock: Callable[[], datetime],
-    user: Scope,
+    place: ChatPlace,
     chat_id: str,
     message_id: str,
     rating: Rating | None,
 ) -> dict[str, Any] | None:
     """Store a user's rating of an answer, or remove it if ``rating`` is None, and return it as its user sees it.
 
+    An answer in a group's chat has one rating, of the editor or owner who rated it last.
+
+    Args:
+        place: the owner of the chat.
+
     Raises:
-        NotFound: the user has no such message.
+        NotFound: there is no such message, or the chat is a group's and the user is no member.
+        Forbidden: the chat is a group's, and the user may not write.
         Conflict: the message is no answer.
         Contention: others kept changing the answer.
     """
 
+    store, owner = place.guarded(app), place.scope
+    by = {} if owner.group is None else {"by": place.caller.uid}
+
     def attempt() -> dict[str, Any] | None:
-        message = store.get(user.message(chat_id, message_id))
+        message = store.get(owner.message(chat_id, message_id))
         if message is None:
             raise NotFound
         if message.data.get("role") != "assistant":
             raise Conflict("Only answers can be rated.")
         at = clock()
-        stored = None if rating is None else {**asdict(rating), "rated_at": at}
+        stored = None if rating is None else {**asdict(rating), "rated_at": at, **by}
         value = DELETE_FIELD if stored is None else stored
         change = Update(message.path, {"rating": value}, if_updated_at=message.update_time)
         try:
-            store.commit([change, *_on_the_record(store, user, message, rating, at)])
+            store.commit([change, *_on_the_record(store, owner, message, rating, at)])
         except NotFound:  # the record has expired meanwhile; or the message is gone, and this raises again
             store.commit([change])
         return None if stored is None else rating_view(stored)
 
-    return _RETRIES.run(user.root, attempt)
+    return _RETRIES.run(owner.root, attempt)
 
 
 def _on_the_record(
-    store: DocumentStore, user: Scope, message: Document, rating: Rating | None, at: datetime
+    store: DocumentStore, owner: Scope, message: Document, rating: Rating | None, at: datetime
 ) -> list[Write]:
     """Return the change of the record of the answer's request, if that is still kept."""
     request_id = message.data.get("request_id")
-    record = store.get(user.request(request_id)) if request_id else None
-    if record is None or record.data.get("uid") != user.uid:
+    record = store.get(owner.request(request_id)) if request_id else None
+    if record is None or not is_of(record.data, owner):
         return []
     if rating is None:
         return [Update(record.path, dict.fromkeys(_ON_THE_RECORD, DELETE_FIELD))]
-    prompts = [call["prompt"] for call in calls_of_request(store, user, record.id) if call["prompt"] is not None]
+    prompts = [call["prompt"] for call in calls_of_request(store, owner, record.id) if call["prompt"] is not None]
     values = (rating.value, rating.reason, at, prompts[-1] if prompts else None)
     return [Update(record.path, dict(zip(_ON_THE_RECORD, values, strict=True)))]
 

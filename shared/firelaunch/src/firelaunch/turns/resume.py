@@ -14,9 +14,11 @@ from datetime import timedelta
 from typing import Any
 
 from ..chats.events import Done, Event, Failed, Heartbeat, Start
+from ..chats.place import ChatPlace, is_of, owner_of_chat
 from ..chats.store import message_view
 from ..chats.transcript import Replayer
 from ..errors import FirelaunchError, Interrupted, NotFound, PreconditionFailed, TooManyStreams, error_of
+from ..identity import Caller
 from ..llm.client_connection import ClientConnection
 from ..llm.deadline import HEARTBEAT_SECONDS, ClientLeft, Deadline
 from ..scope import Scope
@@ -60,20 +62,23 @@ class Answers:
     shutdown: Shutdown
     places: Slots
 
-    def follow(self, scope: Scope, chat_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
+    def follow(self, place: ChatPlace, chat_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
         """Return the events of the chat's latest answer from its beginning, or None if no answer is under way.
+
+        A member who is removed from the chat's group meanwhile gets Failed within a second.
 
         Args:
             client: the client's connection, if the server knows it.
 
         Raises:
             InvalidId: ``chat_id`` is no valid id.
+            NotFound: the chat is a group's, and the caller is no member.
             TooManyStreams: too many clients follow answers already.
         """
-        record = self._running(scope, chat_id)
-        return None if record is None else self._followed(scope, record, client)
+        record = self._running(place, chat_id)
+        return None if record is None else self._followed(place, record, client)
 
-    def join(self, scope: Scope, request_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
+    def join(self, place: ChatPlace, request_id: str, client: ClientConnection | None = None) -> Iterator[Event] | None:
         """Return the events of one request's answer for a client that sent the request again.
 
         An answer that was about to be stopped, since its first client had left, then goes on.
@@ -81,21 +86,22 @@ class Answers:
         Raises:
             TooManyStreams: too many clients follow answers already.
         """
-        record = self._live(scope, self.services.store.get(scope.request(request_id)))
+        store = place.guarded(self.services.store)
+        record = self._live(place.scope, store.get(place.scope.request(request_id)))
         if record is None:
             return None
-        events = self._followed(scope, record, client)
+        events = self._followed(place, record, client)
         if record.data.get("stop") is not True:
             with contextlib.suppress(NotFound):
                 # Written even without a mark: its process may be about to write one, which then fails.
-                self.services.store.commit([Update(record.path, {"stop": DELETE_FIELD})])
+                store.commit([Update(record.path, {"stop": DELETE_FIELD})])
         return events
 
-    def _followed(self, scope: Scope, record: Document, client: ClientConnection | None) -> Iterator[Event]:
-        follower = _Follower(self, scope, str(record.data["chat_id"]), record, client)
-        return follower.events(self.places.take(scope.root, follower))
+    def _followed(self, place: ChatPlace, record: Document, client: ClientConnection | None) -> Iterator[Event]:
+        follower = _Follower(self, place, str(record.data["chat_id"]), record, client)
+        return follower.events(self.places.take(place.caller.scope.root, follower))
 
-    def stop(self, scope: Scope, chat_id: str) -> str | None:
+    def stop(self, place: ChatPlace, chat_id: str) -> str | None:
         """Ask the chat's latest answer to end at its next checkpoint. Its text so far is stored and billed.
 
         Returns:
@@ -103,12 +109,13 @@ class Answers:
 
         Raises:
             InvalidId: ``chat_id`` is no valid id.
+            NotFound, Forbidden: the chat is a group's, and the caller is no member, or may not write.
         """
-        record = self._running(scope, chat_id)
-        return None if record is None else self._mark(scope, record)
+        record = self._running(place, chat_id)
+        return None if record is None else self._mark(place, record)
 
-    def cancel(self, scope: Scope, call: str, after: float | None = None) -> str | None:
-        """Ask the answer whose message was sent with ``call`` to end at its next checkpoint.
+    def cancel(self, caller: Caller, call: str, after: float | None = None) -> str | None:
+        """Ask the answer whose message the caller sent with ``call`` to end at its next checkpoint.
 
         Args:
             after: seconds for which it goes on, and for good if the message is sent again meanwhile.
@@ -116,16 +123,19 @@ class Answers:
         Returns:
             the id of the answer's request. None if no answer is under way, or several are: which one is then unknown.
         """
-        where = (Filter("call", "==", call), Filter("uid", "==", scope.uid), Filter("state", "==", "reserved"))
+        where = (Filter("call", "==", call), Filter("state", "==", "reserved"))
         # Those that a killed process left behind are among them until their reservations expire.
-        found = self.services.store.query(Query(scope.requests(), where=where, limit=_CALLS_OF_ONE_KEY))
-        records = [record for document in found if (record := self._live(scope, document)) is not None]
-        return self._mark(scope, records[0], after, cancelled=True) if len(records) == 1 else None
+        found = self.services.store.query(Query(caller.scope.requests(), where=where, limit=_CALLS_OF_ONE_KEY))
+        own = [each for each in found if each.data.get("writer", each.data.get("uid")) == caller.uid]
+        places = [ChatPlace(caller, owner_of_chat(caller.library, each.data), caller.scope) for each in own]
+        live = [(place, each) for place, each in zip(places, own, strict=True) if self._live(place.scope, each)]
+        return self._mark(*live[0], after, cancelled=True) if len(live) == 1 else None
 
     def _mark(
-        self, scope: Scope, record: Document, after: float | None = None, *, cancelled: bool = False
+        self, place: ChatPlace, record: Document, after: float | None = None, *, cancelled: bool = False
     ) -> str | None:
         """Write the request to stop, unless there is one. Repeated ones must not keep the answer from settling."""
+        store = place.guarded(self.services.store)
         current: Document | None = record
         while current is not None and current.data.get("stop") is not True:
             if after is not None and "stop" in current.data:
@@ -136,22 +146,23 @@ class Answers:
             if cancelled and after is None:
                 marks["cancelled"] = True
             try:
-                self.services.store.commit([Update(record.path, marks, if_updated_at=current.update_time)])
+                store.commit([Update(record.path, marks, if_updated_at=current.update_time)])
                 break
             except NotFound:
                 return None
             except PreconditionFailed:  # a checkpoint came first
-                current = self._live(scope, self.services.store.get(record.path))
+                current = self._live(place.scope, store.get(record.path))
         return None if current is None else record.id
 
-    def _running(self, scope: Scope, chat_id: str) -> Document | None:
-        chat = self.services.store.get(scope.chat(chat_id))
+    def _running(self, place: ChatPlace, chat_id: str) -> Document | None:
+        scope, store = place.scope, place.guarded(self.services.store)
+        chat = store.get(scope.chat(chat_id))
         latest = None if chat is None else chat.data.get("latest_request")
-        return None if latest is None else self._live(scope, self.services.store.get(scope.request(str(latest))))
+        return None if latest is None else self._live(scope, store.get(scope.request(str(latest))))
 
     def _live(self, scope: Scope, record: Document | None) -> Document | None:
-        """Return ``record`` if it is of an answer of this user that is under way."""
-        if record is None or record.data.get("uid") != scope.uid or record.data.get("state") != "reserved":
+        """Return ``record`` if it is of an answer in a chat of ``scope`` that is under way."""
+        if record is None or not is_of(record.data, scope) or record.data.get("state") != "reserved":
             return None
         return record if record.data["expires_at"] > self.services.clock() else None
 
@@ -161,7 +172,7 @@ class _Follower:
     """One client that follows one answer."""
 
     answers: Answers
-    scope: Scope
+    place: ChatPlace
     chat_id: str
     record: Document
     client: ClientConnection | None
@@ -201,11 +212,15 @@ class _Follower:
         Raises:
             Interrupted: this process is shutting down, or the process that gave the answer died.
             ClientLeft: the client closed its connection.
+            NotFound: the follower is no member of the chat's group any more.
         """
         services, record = self.answers.services, self.record
         seconds = services.settings.limits.checkpoint_seconds / 2
         Deadline(time.monotonic() + seconds + 1, seconds, seconds, self.client, self._check).pause(seconds)
-        document = services.store.get(record.path)
+        guard = self.place.guard
+        document, *member = services.store.get_many([record.path, *([] if guard is None else [guard.path])])
+        if member == [None]:
+            raise NotFound
         data: Mapping[str, Any] = {} if document is None else document.data
         # If the answer's process died and the message was sent again, the new try has another time of expiry.
         same = data.get("expires_at") == record.data["expires_at"]
@@ -233,5 +248,5 @@ class _Follower:
             yield Failed(error_of(data["error"]), self.record.id)
 
     def _message(self, message_id: str) -> dict[str, Any]:
-        document = self.answers.services.store.get(self.scope.message(self.chat_id, message_id))
+        document = self.answers.services.store.get(self.place.scope.message(self.chat_id, message_id))
         return message_view(message_id, {} if document is None else document.data)

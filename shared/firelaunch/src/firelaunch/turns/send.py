@@ -15,12 +15,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from ..chats.branches import MessageSpan, is_current
+from ..chats.place import ChatPlace
 from ..chats.store import message_view
-from ..errors import (
-    Conflict,
-    IdempotencyMismatch,
-    NotFound,
-)
+from ..errors import Conflict, Forbidden, IdempotencyMismatch, NotFound
 from ..identity import Caller
 from ..scope import Scope
 from ..store.base import DELETE_FIELD, Document, Update
@@ -66,21 +63,21 @@ class ClientMessage:
     attachments: MessageAttachments = NO_ATTACHMENTS
     key: str | None = None
 
-    def turn_id(self, scope: Scope) -> str:
+    def turn_id(self, place: ChatPlace) -> str:
         """Return the id of the request that first brought the message."""
         ours = _OUR_MESSAGE.fullmatch(self.id)
         # An Idempotency-Key comes in a header and has no line feed, so it never equals the text below.
-        return ours[1] if ours else request_id_of(scope, f"message\n{self.chat_id}\n{self.id}")
+        return ours[1] if ours else request_id_of(place, f"message\n{self.chat_id}\n{self.id}")
 
-    def request_id(self, scope: Scope) -> str:
+    def request_id(self, place: ChatPlace) -> str:
         """Return the id of this request; a repeated one has the same."""
-        turn_id = self.turn_id(scope)
+        turn_id = self.turn_id(place)
         if self.key is not None:
-            return request_id_of(scope, f"replace\n{self.chat_id}\n{turn_id}\n{self.key}")
+            return request_id_of(place, f"replace\n{self.chat_id}\n{turn_id}\n{self.key}")
         if not self.edit:
             return turn_id
         files = "\n".join(str(each["id"]) for each in self.attachments.references)
-        return request_id_of(scope, f"edit\n{self.chat_id}\n{turn_id}\n{self.text}\n{files}")
+        return request_id_of(place, f"edit\n{self.chat_id}\n{turn_id}\n{self.text}\n{files}")
 
     def new_send(
         self,
@@ -102,6 +99,7 @@ class ClientMessage:
 
         Raises:
             NotFound, Conflict, IdempotencyMismatch: as in ``Turns.begin_named``.
+            Forbidden: another member of the group wrote the message that is to be edited.
         """
         if stored is None:
             if _OUR_MESSAGE.fullmatch(self.id):
@@ -110,6 +108,8 @@ class ClientMessage:
         if not is_current(stored.data, spans):
             raise Conflict("This message was replaced by another one. Load the chat again.")
         if self.edit or self.regenerate:
+            if self.edit and send.scope.group is not None and stored.data.get("written_by") != send.caller.uid:
+                raise Forbidden("Only who wrote this message may edit it.")
             return self._replacement(send, record, stored, answer)
         if stored.data.get("text") != self.text:
             raise IdempotencyMismatch("A message that was sent cannot be changed: edit it, or send a new one.")
@@ -164,14 +164,14 @@ class Continuation:
             raise NotFound
         return ours[1]
 
-    def request_id(self, scope: Scope) -> str:
+    def request_id(self, place: ChatPlace) -> str:
         """Return the id of the request; decisions on the same calls have the same."""
         if self.decisions:
             calls = "\n".join(sorted(self.decisions))
-            return request_id_of(scope, f"approve\n{self.chat_id}\n{self.answer_id}\n{calls}")
+            return request_id_of(place, f"approve\n{self.chat_id}\n{self.answer_id}\n{calls}")
         if self.key is None:
             return new_request_id()
-        return request_id_of(scope, f"continue\n{self.chat_id}\n{self.answer_id}\n{self.key}")
+        return request_id_of(place, f"continue\n{self.chat_id}\n{self.answer_id}\n{self.key}")
 
     @property
     def body(self) -> str:
@@ -221,10 +221,12 @@ def new_request_id() -> str:
     return "r" + secrets.token_hex(16)
 
 
-def request_id_of(scope: Scope, key: str) -> str:
+def request_id_of(place: ChatPlace, key: str) -> str:
     """Return the id of the request to which a user's client gave ``key``."""
-    # The client chooses the key, so the caller's scope goes into the id: equal keys of two users stay apart.
-    return "r" + hashlib.sha256(f"{scope.root}\n{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    # The client chooses the key, so the caller's scope goes into the id: equal keys of two users stay apart, also in a
+    # group's chat.
+    whole = f"{place.caller.scope.root}\n{place.key_prefix}{key}"
+    return "r" + hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +245,7 @@ class Send:
         call: what an agent may cancel the request by.
     """
 
-    caller: Caller
-    scope: Scope
+    place: ChatPlace
     chat_id: str
     text: str
     request_id: str
@@ -257,6 +258,16 @@ class Send:
     replaces: bool = False
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     call: str | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """The user who sends."""
+        return self.place.caller
+
+    @property
+    def scope(self) -> Scope:
+        """The owner of the chat: the user, or a group."""
+        return self.place.scope
 
     @property
     def user_message_id(self) -> str:
@@ -317,7 +328,12 @@ def chat_update(send: Send, changes: dict[str, Any], unchanged_since: datetime |
     return Update(send.scope.chat(send.chat_id), changes, if_updated_at=unchanged_since)
 
 
-def sent_view(send: Send, at: datetime) -> dict[str, Any]:
-    """Return the user's message as clients see it. ``at`` is the time of its first send."""
-    data = {"role": "user", "text": send.text, "created_at": at, "files": send.attachments}
+def sent_view(send: Send, at: datetime, author: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the user's message as clients see it.
+
+    Args:
+        at: the time of its first send.
+        author: names its writer in a group's chat.
+    """
+    data = {"role": "user", "text": send.text, "created_at": at, "files": send.attachments, **author}
     return message_view(send.user_message_id, data)

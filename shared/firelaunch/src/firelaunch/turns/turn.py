@@ -20,6 +20,7 @@ from ..records.data import Data
 from ..scope import Scope
 from ..services.bundle import Services
 from ..settings.app import AppSettings
+from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 from .grounding import Grounding
 
@@ -36,7 +37,8 @@ class Turn:
     """The argument of the app's workflow: the message, the chat's history, a metered model, and the user's data.
 
     Attributes:
-        scope: the user whose turn it is.
+        scope: the user whose turn it is; in a chat of a group, the group.
+        text: the message. Where several members of a group have written, its writer's name and a colon come first.
         caller: the user as their token says; None in a batch, which goes on after its request.
         features: the features that the user's plan switches on.
         attachments: the files of the message. ``turn.llm.stream`` puts them into the last message of the user's.
@@ -58,27 +60,28 @@ class Turn:
     summary: str = ""
     memory: tuple[str, ...] = ()
     _model: str | None = None
+    _guard: Guard | None = field(default=None, repr=False)
     _own: Services | None = field(default=None, repr=False)
 
     @property
     def store(self) -> ScopedStore:
-        """The user's part of the database, and no other."""
+        """The part of the database of the user, or of the group, and no other."""
         return self._bound.store
 
     @property
     def data(self) -> Data:
-        """The app's own collections, as the turn's user reaches them: ``turn.data(meals).list()``."""
+        """The app's own collections, as the user, or the group's member, reaches them: ``turn.data(meals).list()``."""
         return self._bound.data
 
     @property
     def files(self) -> KeptFiles:
-        """The files that the app keeps for the turn's user."""
+        """The files that the app keeps for the turn's user, or for the group."""
         return self._bound.files
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0
     ) -> Job:
-        """Enqueue a job for the turn's user. See :meth:`Services.enqueue <firelaunch.Services.enqueue>`.
+        """Enqueue a job for the turn's user, or group. See :meth:`Services.enqueue <firelaunch.Services.enqueue>`.
 
         A client may send a message again, so give a ``key`` to what must not be done twice.
         """
@@ -88,7 +91,10 @@ class Turn:
     def _bound(self) -> Services:
         # Most turns need no services of their own, so they are made when they are first asked for.
         if self._own is None:
-            self._own = self._services.within(self.scope)
+            if self._guard is None or self.caller is None:
+                self._own = self._services.within(self.scope)
+            else:
+                self._own = self._services.for_member(self.scope, self.caller.uid, self._guard)
         return self._own
 
     def prompt(self, name: str, **values: str) -> str:

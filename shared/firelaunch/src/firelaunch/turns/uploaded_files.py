@@ -42,7 +42,7 @@ class UploadedFiles:
     """
 
     def __init__(self, files: KeptFiles, clock: Callable[[], datetime]) -> None:
-        self._files = files
+        self.files = files
         self._clock = clock
 
     def put(self, content: IO[bytes], media_type: str, most: int) -> tuple[KeptFile, datetime]:
@@ -60,11 +60,11 @@ class UploadedFiles:
             TooLarge: the file has more bytes. Errors from reading the file pass through.
         """
         now = self._clock()
-        waiting = self._files.following(_PREFIX, _MOST)
+        waiting = self.files.following(_PREFIX, _MOST)
         times = {file.id: _time_of(file.id) for file in waiting if is_upload_id(file.id)}
         for file_id, came_at in times.items():
             if came_at + _KEPT <= now:
-                self._files.delete(file_id)
+                self.files.delete(file_id)
         oldest = min((came_at for came_at in times.values() if came_at + _KEPT > now), default=now)
         if sum(came_at + _KEPT > now for came_at in times.values()) >= _MOST:
             wait = (oldest + _KEPT - now).total_seconds()
@@ -72,7 +72,7 @@ class UploadedFiles:
                 f"A user can put up {_MOST} files in a day. Send files in the message.", retry_after=wait
             )
         file_id = f"{_PREFIX}{int(now.timestamp()):010d}_{token_hex(16)}"
-        return self._files.put(file_id, content, media_type, most=most), _time_of(file_id) + _KEPT
+        return self.files.put(file_id, content, media_type, most=most), _time_of(file_id) + _KEPT
 
     def get(self, file_id: str) -> KeptFile:
         """Return an upload.
@@ -82,7 +82,7 @@ class UploadedFiles:
         """
         if not is_upload_id(file_id) or _time_of(file_id) + _KEPT <= self._clock():
             raise NotFound("There is no such upload, or its day is over. Put the file up again.")
-        return self._files.get(file_id)
+        return self.files.get(file_id)
 
 
 def _time_of(file_id: str) -> datetime:

@@ -532,7 +532,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What have I used? */
+        /**
+         * What have I used?
+         * @description Or, with `group`, what has that group used? Its day pays for its documents, and for its chats where `groups.chats_paid_by` says so.
+         */
         get: operations["getUsage"];
         put?: never;
         post?: never;
@@ -1137,6 +1140,8 @@ export interface components {
         ChatChange: {
             title?: string | null;
             archived?: boolean | null;
+            /** @description Of this group, rather than the caller's own. */
+            group?: string | null;
         };
         /**
          * @description Chats, the one with the latest message first.
@@ -1809,6 +1814,10 @@ export interface components {
             rating?: components["schemas"]["RatingAnswer"] | null;
             /** @description Whether an edit or a new answer has replaced it. */
             replaced?: boolean;
+            /** @description In a group's chat: the member who wrote it; null where they were erased. */
+            written_by?: string | null;
+            /** @description What that member was called in the group. */
+            author?: string | null;
         };
         /** @description A file of a user's message; `GET /v1/chats/{id}/files/{file}` has its content. */
         MessageFile: {
@@ -1848,6 +1857,8 @@ export interface components {
         NewChat: {
             /** @description Left empty, the first message gives the title. */
             title?: string;
+            /** @description For this group; its editors and owners may. */
+            group?: string | null;
         };
         /**
          * @description A site to be taken in.
@@ -1906,6 +1917,8 @@ export interface components {
             continues?: string | null;
             /** @description With continues: a decision on each tool call that waits. */
             approvals?: components["schemas"]["ToolDecision"][];
+            /** @description Of this group, rather than the caller's own. */
+            group?: string | null;
         };
         /**
          * @description A passage. ``score`` orders those of one search, and means no more.
@@ -1998,6 +2011,8 @@ export interface components {
             text: string;
             /** Format: date-time */
             rated_at: string;
+            /** @description In a group's chat: the member who gave it. */
+            by?: string | null;
         };
         /**
          * @description A rating of an answer, with its reason.
@@ -2014,6 +2029,8 @@ export interface components {
             reason?: components["schemas"]["RatingBodyReason"] | null;
             /** @description In the user's own words. */
             text?: string;
+            /** @description Of this group, rather than the caller's own. */
+            group?: string | null;
         };
         /** @enum {string} */
         RatingBodyReason: "incorrect" | "incomplete" | "irrelevant" | "refused" | "unsafe" | "slow" | "other";
@@ -2343,6 +2360,8 @@ export interface components {
             trigger?: "submit-message" | "regenerate-message";
             /** @description With `submit-message`: the id of the last message, if it is edited. */
             messageId?: string | null;
+            /** @description Of this group, rather than the caller's own. */
+            group?: string | null;
         };
         /** @description A message as the AI SDK has it. */
         UIMessage: {
@@ -2491,6 +2510,8 @@ export interface operations {
                 limit?: number;
                 /** @description next_cursor of the page before. */
                 cursor?: string;
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
             };
             header?: never;
             path?: never;
@@ -2529,6 +2550,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2620,6 +2650,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2894,6 +2933,8 @@ export interface operations {
                 limit?: number;
                 /** @description next_cursor of the page before. */
                 cursor?: string;
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
                 /** @description Also list messages that were replaced. */
                 replaced?: boolean;
             };
@@ -2995,7 +3036,10 @@ export interface operations {
     };
     deleteChat: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -3204,7 +3248,10 @@ export interface operations {
     };
     getChatFile: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -3318,6 +3365,8 @@ export interface operations {
                 limit?: number;
                 /** @description next_cursor of the page before. */
                 cursor?: string;
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
             };
             header?: never;
             path: {
@@ -3890,7 +3939,10 @@ export interface operations {
     };
     unrateAnswer: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -4000,7 +4052,10 @@ export interface operations {
     };
     followAnswer: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -4068,6 +4123,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
             /** @description Request-URI Too Long */
             414: {
                 headers: {
@@ -4121,7 +4185,10 @@ export interface operations {
     };
     followInUseChat: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -4195,6 +4262,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorAnswer"];
                 };
             };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
             /** @description Request-URI Too Long */
             414: {
                 headers: {
@@ -4248,7 +4324,10 @@ export interface operations {
     };
     stopAnswer: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -4296,6 +4375,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4345,7 +4433,10 @@ export interface operations {
     };
     stopInUseChat: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of this group, rather than the caller's own. */
+                group?: string;
+            };
             header?: never;
             path: {
                 /** @description The resource's id. */
@@ -4393,6 +4484,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6592,6 +6692,8 @@ export interface operations {
             query?: {
                 /** @description Days to report, today (UTC) included. */
                 days?: number;
+                /** @description What this group has used, for its members. */
+                group?: string;
             };
             header?: never;
             path?: never;
@@ -6630,6 +6732,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorAnswer"];
+                };
+            };
+            /** @description Not Found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,0 +1,332 @@
+"""Chats of groups: members read them, editors and owners write, each message names its writer, and one setting says who
+pays."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from firelaunch.errors import SettingsError
+from firelaunch.scope import Scope
+from firelaunch.server.app import App
+from firelaunch.testing.apps import SETTINGS, User, events, sign_in
+from firelaunch.testing.models import ModelServer, Reply
+
+MakeApp = Callable[..., App]
+
+FAST = SETTINGS.replace("[limits]", "[limits]\ncheckpoint_seconds = 0.2")
+WITH_GROUPS = FAST + "groups = 5\n"
+WORDS = ["word "] * 2000
+
+
+def settings(paid_by: str, on_erase: str = "anonymize") -> str:
+    return WITH_GROUPS + f'\n[groups]\nchats_paid_by = "{paid_by}"\nchats_on_erase = "{on_erase}"\n'
+
+
+@pytest.fixture(params=["writer", "group"])
+def paid_by(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def app(make_app: MakeApp, model: ModelServer, paid_by: str) -> App:
+    return make_app(settings(paid_by), OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+
+
+def new_group(owner: User, **members: User) -> str:
+    """Make a group whose members have the roles, and the names, that they are given by."""
+    group: str = owner.post("/v1/groups", {"name": "Family", "member_name": "Ada"}).get_json()["id"]
+    for role, user in members.items():
+        code = owner.post(f"/v1/groups/{group}/invites", {"role": role}).get_json()["invite"]
+        joined = user.post(f"/v1/groups/{group}/join", {"invite": code, "name": role.title()})
+        assert joined.status_code == 200
+    return group
+
+
+def new_chat(user: User, group: str) -> str:
+    answer = user.post("/v1/chats", {"group": group})
+    assert answer.status_code == 201, answer.get_json()
+    chat: str = answer.get_json()["id"]
+    return chat
+
+
+def send(user: User, group: str, chat: str, text: str = "Hello", **body: Any) -> Any:
+    return user.post(f"/v1/chats/{chat}/messages", {"text": text, "group": group, **body})
+
+
+def code_of(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.get_json()["error"]["code"]
+
+
+def spent(user: User, group: str = "") -> int:
+    usage = user.get(f"/v1/usage?group={group}").get_json()
+    assert usage["reserved_micro_usd"] == 0
+    return int(usage["cost_micro_usd"])
+
+
+class Stream:
+    """A streamed answer in a group's chat, read in a thread as a client would."""
+
+    def __init__(self, begin: Callable[[], Any]) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+        self._text_came = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(begin,))
+        self._thread.start()
+        assert self._text_came.wait(20)
+
+    def _read(self, begin: Callable[[], Any]) -> None:
+        for event in events(begin()):
+            self.seen.append(event)
+            if event[0] == "delta":
+                self._text_came.set()
+
+    def end(self) -> tuple[str, dict[str, Any]]:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self.seen[-1]
+
+    @property
+    def text(self) -> str:
+        return "".join(data["text"] for name, data in self.seen if name == "delta")
+
+
+def stream(user: User, group: str, chat: str) -> Stream:
+    body = {"text": "Talk", "group": group}
+    return Stream(lambda: user.post(f"/v1/chats/{chat}/messages", body, Accept="text/event-stream"))
+
+
+def routes(chat: str, group: str, answer: str, file: str) -> Iterator[tuple[str, str, Any, bool]]:
+    """Yield each route of chats, with its body, and whether it writes."""
+    of_group = f"?group={group}"
+    ui = {"id": chat, "message": {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}}
+    yield "get", f"/v1/chats{of_group}", None, False
+    yield "get", f"/v1/chats/{chat}{of_group}", None, False
+    yield "get", f"/v1/chat/{chat}{of_group}", None, False
+    yield "get", f"/v1/chats/{chat}/stream{of_group}", None, False
+    yield "get", f"/v1/chat/{chat}/stream{of_group}", None, False
+    yield "get", f"/v1/chats/{chat}/files/{file}{of_group}", None, False
+    yield "get", f"/v1/usage{of_group}", None, False
+    yield "post", "/v1/chats", {"group": group}, True
+    yield "post", f"/v1/chats/{chat}/messages", {"text": "Hi", "group": group}, True
+    yield "post", f"/v1/chats/{chat}/messages", {"continues": answer, "group": group}, True
+    yield "post", f"/v1/chats/{chat}/messages", {"replaces": answer[:-1] + "u", "group": group}, True
+    yield "post", "/v1/chat", {**ui, "group": group}, True
+    yield "post", f"/v1/chats/{chat}/stop{of_group}", None, True
+    yield "post", f"/v1/chat/{chat}/stop{of_group}", None, True
+    yield "patch", f"/v1/chats/{chat}", {"title": "Mine", "group": group}, True
+    yield "put", f"/v1/chats/{chat}/messages/{answer}/rating", {"value": "up", "group": group}, True
+    yield "delete", f"/v1/chats/{chat}/messages/{answer}/rating{of_group}", None, True
+    yield "delete", f"/v1/chats/{chat}{of_group}", None, True
+
+
+def ask(user: User, method: str, path: str, body: Any) -> Any:
+    call = getattr(user, method)
+    return call(path) if method in {"get", "delete"} else call(path, body)
+
+
+def with_file(user: User, group: str, chat: str) -> tuple[str, str]:
+    """Send a message with a file; return the ids of its answer and of the file."""
+    answer = send(user, group, chat, files=[{"url": "data:text/plain;base64,SGVsbG8=", "filename": "a.txt"}])
+    assert answer.status_code == 200, answer.get_json()
+    question = user.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"][-2]
+    return answer.get_json()["message"]["id"], question["files"][0]["id"]
+
+
+def test_who_is_no_member_gets_nothing_of_a_groups_chats_by_any_route(app: App) -> None:
+    ada, bob, eve, gus = (sign_in(app, uid) for uid in ("ada", "bob", "eve", "gus"))
+    group, other = new_group(ada, viewer=bob), new_group(eve, editor=gus)
+    chat = new_chat(ada, group)
+    answer, file = with_file(ada, group, chat)
+    before = ada.get(f"/v1/chats/{chat}?group={group}").get_json()
+    for outsider in (eve, gus):
+        for method, path, body, _ in routes(chat, group, answer, file):
+            assert code_of(ask(outsider, method, path, body)) == (404, "not_found"), (method, path)
+        # Nor by a group of their own, or as their own chat.
+        for place in (other, ""):
+            assert outsider.get(f"/v1/chats/{chat}?group={place}").status_code == 404
+            assert outsider.get(f"/v1/chats/{chat}/stream?group={place}").status_code == 204
+            assert send(outsider, place, chat).status_code == 404
+    assert ada.get(f"/v1/chats/{chat}?group={group}").get_json() == before
+    assert bob.get(f"/v1/chats/{chat}?group={group}").get_json() == before
+    assert spent(eve) == spent(eve, other) == 0
+
+
+def test_a_viewer_reads_and_writes_nothing(app: App, model: ModelServer) -> None:
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, viewer=bob)
+    chat = new_chat(ada, group)
+    answer, file = with_file(ada, group, chat)
+    before, asked = ada.get(f"/v1/chats/{chat}?group={group}").get_json(), len(model.requests)
+    for method, path, body, writes in routes(chat, group, answer, file):
+        status = ask(bob, method, path, body).status_code
+        assert status == 403 if writes else status in {200, 204}, (method, path, status)
+    assert ada.get(f"/v1/chats/{chat}?group={group}").get_json() == before
+    assert len(model.requests) == asked
+    assert spent(bob) == 0
+
+
+def test_an_editor_may_do_all_that_there_is_to_do_in_a_chat(app: App) -> None:
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    answer, file = with_file(ada, group, chat)
+    for method, path, body, _ in routes(chat, group, answer, file):
+        assert ask(bob, method, path, body).status_code in {200, 201, 204, 409}, (method, path)
+    assert ada.get(f"/v1/chats/{chat}?group={group}").status_code == 404
+    assert ada.get(f"/v1/chats?group={group}").get_json()["items"][0]["id"] != chat
+
+
+def test_each_message_names_its_writer_and_the_model_tells_writers_apart(app: App, model: ModelServer) -> None:
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    assert send(ada, group, chat, "I like figs.").status_code == 200
+    assert model.requests[-1]["messages"][-1]["content"] == "I like figs."
+    assert send(bob, group, chat, "Who likes figs?").status_code == 200
+    said = [message["content"] for message in model.requests[-1]["messages"] if message["role"] == "user"]
+    assert said == ["Ada: I like figs.", "Editor: Who likes figs?"]
+    messages = bob.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"]
+    asked = [message for message in messages if message["role"] == "user"]
+    assert [(m["written_by"], m["author"], m["text"]) for m in asked] == [
+        ("ada", "Ada", "I like figs."),
+        ("bob", "Editor", "Who likes figs?"),
+    ]
+    ui = bob.get(f"/v1/chat/{chat}?group={group}").get_json()["messages"]
+    assert [m["metadata"]["author"] for m in ui if m["role"] == "user"] == ["Ada", "Editor"]
+
+
+def test_no_member_edits_what_another_wrote_and_any_editor_has_it_answered_again(app: App, model: ModelServer) -> None:
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    question = send(ada, group, chat, "One").get_json()["message"]["id"][:-1] + "u"
+    assert code_of(send(bob, group, chat, "Two", replaces=question)) == (403, "forbidden")
+    body = {"replaces": question, "group": group}
+    assert bob.post(f"/v1/chats/{chat}/messages", body).status_code == 200
+    messages = ada.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"]
+    assert (messages[0]["text"], messages[0]["written_by"]) == ("One", "ada")
+    assert send(ada, group, chat, "Two", replaces=question).status_code == 200
+    assert ada.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"][0]["text"] == "Two"
+
+
+def test_the_setting_says_whose_day_pays_and_records_name_group_and_writer(app: App, paid_by: str) -> None:
+    ada, bob, boss = sign_in(app, "ada"), sign_in(app, "bob"), sign_in(app, "boss", role="admin")
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    usage = send(bob, group, chat).get_json()["usage"]
+    cost = usage["cost_micro_usd"]
+    assert cost > 0
+    assert spent(ada) == 0
+    assert (spent(bob), spent(bob, group)) == ((cost, 0) if paid_by == "writer" else (0, cost))
+    store, scope = app.services.store, Scope("demo")  # type: ignore[attr-defined]
+    payer = "bob" if paid_by == "writer" else f"group~{group}"
+    for collection in (scope.requests(), scope.calls()):
+        (record,) = [store.get(f"{collection}/{each}").data for each in store.ids(collection)]
+        assert (record["uid"], record["group"], record["writer"]) == (payer, group, "bob")
+    (row,) = boss.get("/v1/ops/requests").get_json()["items"]
+    assert (row["uid"], row["group"], row["writer"]) == (payer, group, "bob")
+
+
+def test_a_key_is_its_writers_own_in_each_group_and_replays_to_nobody_else(app: App, model: ModelServer) -> None:
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group, other = new_group(ada, editor=bob), new_group(ada)
+    chat, elsewhere, own = new_chat(ada, group), new_chat(ada, other), ada.new_chat()
+    texts = []
+    for user, place, where in ((ada, group, chat), (bob, group, chat), (ada, other, elsewhere), (ada, "", own)):
+        model.default = Reply(words=[f"Answer {len(texts)}."])
+        for _ in range(2):
+            body = {"text": "Hello", "group": place}
+            reply = user.post(f"/v1/chats/{where}/messages", body, **{"Idempotency-Key": "k"}).get_json()
+            texts.append(reply["message"]["text"])
+    assert texts == ["Answer 0."] * 2 + ["Answer 2."] * 2 + ["Answer 4."] * 2 + ["Answer 6."] * 2
+    ada.delete(f"/v1/groups/{group}/members/bob")
+    body = {"text": "Hello", "group": group}
+    assert code_of(bob.post(f"/v1/chats/{chat}/messages", body, **{"Idempotency-Key": "k"})) == (404, "not_found")
+
+
+def test_a_removed_writers_stream_ends_and_what_was_said_is_kept_and_paid(
+    app: App, model: ModelServer, paid_by: str
+) -> None:
+    model.default = Reply(words=WORDS, pace=0.02, usage=None)
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    answer = stream(bob, group, chat)
+    assert ada.delete(f"/v1/groups/{group}/members/bob").status_code == 204
+    name, data = answer.end()
+    assert (name, data["error"]["code"]) == ("error", "not_found")
+    assert len(answer.text) < len("".join(WORDS))
+    _, kept = ada.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"]
+    assert (kept["status"], kept["finish"]) == ("incomplete", None)
+    assert kept["text"].startswith(answer.text[:20])
+    cost = kept["usage"]["cost_micro_usd"]
+    assert cost > 0
+    assert (spent(bob), spent(ada, group)) == ((cost, 0) if paid_by == "writer" else (0, cost))
+
+
+def test_a_removed_follower_is_told_no_more_and_the_answer_goes_on(app: App, model: ModelServer) -> None:
+    model.default = Reply(words=["word "] * 100, pace=0.02)
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, viewer=bob)
+    chat = new_chat(ada, group)
+    answer = stream(ada, group, chat)
+    follower = Stream(lambda: bob.get(f"/v1/chats/{chat}/stream?group={group}"))
+    ada.delete(f"/v1/groups/{group}/members/bob")
+    name, data = follower.end()
+    assert (name, data["error"]["code"]) == ("error", "not_found")
+    assert bob.get(f"/v1/chats/{chat}/stream?group={group}").status_code == 404
+    assert answer.end()[0] == "done"
+    assert answer.text == "word " * 100
+    assert len(follower.text) < len(answer.text)
+
+
+def test_a_writer_who_becomes_a_viewer_gets_the_rest_of_the_answer(app: App, model: ModelServer) -> None:
+    model.default = Reply(words=["word "] * 50, pace=0.02)
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    answer = stream(bob, group, chat)
+    assert ada.patch(f"/v1/groups/{group}/members/bob", {"role": "viewer"}).status_code == 200
+    name, done = answer.end()
+    assert (name, done["message"]["text"]) == ("done", "word " * 50)
+    assert send(bob, group, chat).status_code == 403
+
+
+def test_groups_have_no_chats_before_a_setting_says_who_pays(make_app: MakeApp) -> None:
+    ada = sign_in(make_app(WITH_GROUPS), "ada")
+    group = new_group(ada)
+    assert code_of(ada.post("/v1/chats", {"group": group})) == (403, "no_group_chats")
+    assert code_of(ada.get(f"/v1/chats?group={group}")) == (403, "no_group_chats")
+    assert ada.get(f"/v1/usage?group={group}").status_code == 200
+
+
+def test_an_app_whose_groups_have_chats_says_what_an_erasure_does_with_them(make_app: MakeApp) -> None:
+    with pytest.raises(SettingsError, match=r"groups\.chats_on_erase is missing"):
+        make_app(WITH_GROUPS + '\n[groups]\nchats_paid_by = "group"\n')
+    with pytest.raises(SettingsError, match="no plan has groups"):
+        make_app(FAST + '\n[groups]\nchats_paid_by = "group"\nchats_on_erase = "delete"\n')
+
+
+def test_an_agent_asks_in_a_groups_chat_as_its_user_may(app: App, model: ModelServer) -> None:
+    model.default = Reply(words=["Hello."])
+    ada, bob, eve = (sign_in(app, uid) for uid in ("ada", "bob", "eve"))
+    group = new_group(ada, viewer=bob)
+    called = call(ada, "ask", text="Hi", group=group)
+    chat = json.loads(called["content"][0]["text"])["chat_id"] if "structuredContent" not in called else None
+    chat = chat or called["structuredContent"]["chat_id"]
+    assert ada.get(f"/v1/chats/{chat}?group={group}").status_code == 200
+    assert call(bob, "list_chats", group=group)["structuredContent"]["items"][0]["id"] == chat
+    for user, code in ((bob, "forbidden"), (eve, "not_found")):
+        refused = call(user, "ask", text="Hi", group=group, chat_id=chat)
+        assert (refused["isError"], json.loads(refused["content"][0]["text"])["error"]["code"]) == (True, code)
+    assert call(eve, "list_chats", group=group)["isError"]
+
+
+def call(user: User, tool: str, **arguments: Any) -> dict[str, Any]:
+    params = {"name": tool, "arguments": arguments}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    answer: dict[str, Any] = user.post("/mcp", body, Accept="application/json").get_json()["result"]
+    return answer
