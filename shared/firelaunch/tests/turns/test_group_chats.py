@@ -3,8 +3,10 @@ pays."""
 
 from __future__ import annotations
 
+import io
 import json
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 from firelaunch.errors import SettingsError
 from firelaunch.scope import Scope
 from firelaunch.server.app import App
-from firelaunch.testing.apps import SETTINGS, User, events, sign_in
+from firelaunch.testing.apps import SETTINGS, User, events, run_jobs, sign_in
 from firelaunch.testing.models import ModelServer, Reply
+from firelaunch.worker.tasks.erase import erasure_of
 
 MakeApp = Callable[..., App]
 
@@ -330,3 +333,87 @@ def call(user: User, tool: str, **arguments: Any) -> dict[str, Any]:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     answer: dict[str, Any] = user.post("/mcp", body, Accept="application/json").get_json()["result"]
     return answer
+
+
+@pytest.fixture(params=["delete", "anonymize", "hand_over"])
+def on_erase(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_an_erasure_does_what_the_setting_says_with_what_the_user_wrote(
+    make_app: MakeApp, model: ModelServer, paid_by: str, on_erase: str
+) -> None:
+    app = make_app(settings(paid_by, on_erase), OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(bob, group)
+    rated = send(ada, group, chat, "By ada").get_json()["message"]["id"]
+    with_file(bob, group, chat)
+    send(bob, group, chat, "By bob")
+    rating = {"value": "down", "text": "Bob dislikes it", "group": group}
+    assert bob.put(f"/v1/chats/{chat}/messages/{rated}/rating", rating).status_code == 200
+    before = ada.get(f"/v1/chats/{chat}?group={group}").get_json()
+    assert before["message_count"] == 6
+    spent_before = spent(ada, group)
+
+    erasure_of(app.services).run("bob")  # type: ignore[attr-defined]
+
+    after = ada.get(f"/v1/chats/{chat}?group={group}").get_json()
+    assert after["message_count"] == len(after["messages"]) == (2 if on_erase == "delete" else 6)
+    writers = [m.get("written_by") for m in after["messages"] if m["role"] == "user"]
+    assert writers == {"delete": ["ada"], "anonymize": ["ada", None, None], "hand_over": ["ada"] * 3}[on_erase]
+    assert spent(ada, group) == spent_before
+    store = app.services.store  # type: ignore[attr-defined]
+    kept = {path: store.get(path) for path in store.tree("apps/demo/groups")}
+    told = json.dumps({path: each.data for path, each in kept.items() if each is not None}, default=str)
+    assert '"bob"' not in told
+    assert "Editor" not in told
+    assert "dislikes" not in told
+    assert ("By bob" in told) == (on_erase != "delete")
+    files = [path for path in kept if "/kept_files/" in path]
+    assert bool(files) == (on_erase != "delete")
+    for collection in ("requests", "calls"):
+        records = [store.get(f"apps/demo/{collection}/{each}").data for each in store.ids(f"apps/demo/{collection}")]
+        assert "bob" not in {record.get(name) for record in records for name in ("uid", "writer")}
+    assert erasure_of(app.services).report("bob").found == {}  # type: ignore[attr-defined]
+
+
+def test_an_export_has_what_its_user_wrote_in_groups_also_after_they_left(app: App) -> None:
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    answer = send(ada, group, chat, "By ada").get_json()["message"]["id"]
+    send(bob, group, chat, "By bob")
+    rating = {"value": "down", "text": "Meh", "group": group}
+    assert bob.put(f"/v1/chats/{chat}/messages/{answer}/rating", rating).status_code == 200
+    bob.delete(f"/v1/groups/{group}/members/bob")
+    files = exported(app, bob)
+    (message,) = json.loads(files[f"of_groups/{group}/chats/{chat}/messages.written_by.json"])
+    assert message["data"]["text"] == "By bob"
+    (rated,) = json.loads(files[f"of_groups/{group}/chats/{chat}/messages.rating.by.json"])
+    assert list(rated["data"]) == ["rating"]
+    assert rated["data"]["rating"]["text"] == "Meh"
+    assert not any("By ada" in text for text in files.values())
+
+
+def test_a_deleted_group_takes_its_chats_along(app: App, model: ModelServer, paid_by: str) -> None:
+    model.default = Reply(words=WORDS, pace=0.02, usage=None)
+    ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    answer = stream(bob, group, chat)
+    assert ada.delete(f"/v1/groups/{group}").status_code == 202
+    assert send(bob, group, chat).status_code in {404, 409}
+    run_jobs(app)
+    assert answer.end()[0] == "error"
+    store = app.services.store  # type: ignore[attr-defined]
+    assert list(store.tree(f"apps/demo/groups/{group}")) == []
+    if paid_by == "writer":
+        assert spent(bob) > 0
+
+
+def exported(app: App, user: User) -> dict[str, str]:
+    export = user.post("/v1/me/exports").get_json()
+    run_jobs(app)
+    with zipfile.ZipFile(io.BytesIO(user.get(f"/v1/me/exports/{export['id']}/file").data)) as archive:
+        return {name: archive.read(name).decode() for name in archive.namelist()}

@@ -11,7 +11,6 @@ from pydantic import BaseModel, Field, model_validator
 
 from ..chats.events import Done, Event, Failed, Paused, sse
 from ..chats.place import ChatPlace
-from ..chats.store import Chats
 from ..documents.kept_files import KeptFiles
 from ..errors import AlreadyExists, BadRequest, Conflict, FirelaunchError, InvalidCursor, NotFound, TooLarge
 from ..llm.attachments import KINDS
@@ -59,7 +58,6 @@ __all__ = [
     "ChatPage",
     "TurnUsage",
     "api",
-    "chats_of",
     "file_limits",
     "message_attachments",
     "place_of",
@@ -271,7 +269,7 @@ api = Routes("chats", "chats", prefix="/v1", guests=True)
 def create(body: NewChat) -> tuple[dict[str, Any], int]:
     """Make a chat."""
     place = place_of(body.group, writes=True)
-    return chats_of(place).create(place.scope, body.title), 201
+    return services().chats.of(place).create(place.scope, body.title), 201
 
 
 @api.get(
@@ -283,7 +281,7 @@ def create(body: NewChat) -> tuple[dict[str, Any], int]:
 def index(query: ChatsQuery) -> dict[str, Any]:
     """List chats."""
     place = place_of(query.group)
-    page = chats_of(place).list(place.scope, query.limit, query.cursor)
+    page = services().chats.of(place).list(place.scope, query.limit, query.cursor)
     return {"items": page.items, "next_cursor": page.next_cursor}
 
 
@@ -340,7 +338,9 @@ def send(path: Path, body: NewMessage) -> Response | dict[str, Any]:
 def get(path: Path, query: MessagesQuery) -> dict[str, Any]:
     """Read a chat and its messages."""
     place = place_of(query.group)
-    chat, page = chats_of(place).get(place.scope, path.id, query.limit, query.cursor, replaced=query.replaced)
+    chat, page = (
+        services().chats.of(place).get(place.scope, path.id, query.limit, query.cursor, replaced=query.replaced)
+    )
     return {**chat, "messages": page.items, "next_cursor": page.next_cursor}
 
 
@@ -356,7 +356,7 @@ def change(path: Path, body: ChatChange) -> dict[str, Any]:
     if not changes:
         raise BadRequest("Nothing to change: send title, archived or both.")
     place = place_of(body.group, writes=True)
-    return chats_of(place).change(place.scope, path.id, changes)
+    return services().chats.of(place).change(place.scope, path.id, changes)
 
 
 class FilePath(Path):
@@ -391,18 +391,13 @@ def delete(path: Path, query: GroupQuery) -> tuple[str, int]:
     """Delete a chat and its messages."""
     place = place_of(query.group, writes=True)
     delete_attachments(place.guarded(services().store), _files_of(place), place.scope, path.id)
-    chats_of(place).delete(place.scope, path.id)
+    services().chats.of(place).delete(place.scope, path.id)
     return "", 204
 
 
 def place_of(group: str | None, *, writes: bool = False) -> ChatPlace:
     """Return the chats that the request is about: the caller's own, or a group's, as :func:`chat_place` says."""
     return chat_place(services(), caller(), group, writes=writes)
-
-
-def chats_of(place: ChatPlace) -> Chats:
-    """Return the chats of a place. Those of a group are there for its members."""
-    return services().chats if place.guard is None else services().chats.for_member(place.guard)
 
 
 def _files_of(place: ChatPlace) -> KeptFiles:

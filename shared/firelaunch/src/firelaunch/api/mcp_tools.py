@@ -171,8 +171,7 @@ def tools(services: Services, questions: AgentQuestions) -> tuple[AppTool, ...]:
 
     def list_chats(call: Call, page: PageOfChats) -> dict[str, Any]:
         place = chat_place(services, call.caller, page.group)
-        chats = services.chats if place.guard is None else services.chats.for_member(place.guard)
-        result = chats.list(place.scope, page.limit, page.cursor)
+        result = services.chats.of(place).list(place.scope, page.limit, page.cursor)
         return {"items": result.items, "next_cursor": result.next_cursor}
 
     def search(call: Call, question: SearchQuestion) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from ..errors import BadRequest, Conflict, InvalidCursor
 from ..turns.answer import Replay, TurnRun
 from ..turns.approvals import Decision
 from ..turns.send import ClientMessage, Continuation, is_answer_id
-from .base import OF_A_GROUP, OptionalGroup, Path, backend, caller, client, event_stream, example, streamed
-from .chats import ChatsQuery, chats_of, message_attachments, place_of, text_within_limit
+from .base import OF_A_GROUP, OptionalGroup, Path, backend, caller, client, event_stream, example, services, streamed
+from .chats import ChatsQuery, message_attachments, place_of, text_within_limit
 from .examples import UI_QUESTION, UI_STREAM
 from .refusals import OF_A_CHAT, OF_A_TURN, OF_FILES, errors
 from .routes import Routes
@@ -142,7 +142,7 @@ api = Routes("ui", "useChat", prefix="/v1", guests=True)
 def read(path: Path, query: ChatsQuery) -> dict[str, Any]:
     """Read a chat for useChat."""
     place = place_of(query.group)
-    _, page = chats_of(place).get(place.scope, path.id, query.limit, query.cursor)
+    _, page = services().chats.of(place).get(place.scope, path.id, query.limit, query.cursor)
     messages = [ui_message(view, path.id, query.group or None) for view in page.items]
     return {"id": path.id, "messages": messages, "next_cursor": page.next_cursor}
 

@@ -16,6 +16,7 @@ from ..store.base import Create, Delete, Order, Query, Update
 from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 from .branches import is_current, latest_current, spans_of
+from .place import ChatPlace
 
 __all__ = ["Chats", "chat_view", "file_prefix", "message_view", "new_chat", "rating_view"]
 
@@ -44,6 +45,10 @@ class Chats:
             guard: the membership of the group, on which each access depends.
         """
         return Chats(self._store.within(self._store.scope, guard), self._clock, self._delete_tree)
+
+    def of(self, place: ChatPlace) -> Chats:
+        """Return the chats as the request of a place reaches them: for a member of a group, if it is a group's."""
+        return self if place.guard is None else self.for_member(place.guard)
 
     def create(self, scope: Scope, title: str) -> dict[str, Any]:
         """Create an empty chat, and return it."""

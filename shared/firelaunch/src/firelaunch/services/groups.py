@@ -443,10 +443,10 @@ def _check_member(member: Document | None, writes: bool) -> None:
         raise Forbidden("Viewers of this group do not write.")
 
 
-def owner_of(store: ScopedStore, place: Scope) -> str | None:
-    """Return the id of one of a group's owners; None if there is no such group any more."""
+def owner_of(store: ScopedStore, place: Scope) -> Document | None:
+    """Return the membership of one of a group's owners; None if there is no such group any more."""
     found = store.query(Query(place.group_members(), where=(Filter("role", "==", "owner"),), limit=1))
-    return found[0].id if found else None
+    return found[0] if found else None
 
 
 def forget_group(store: ScopedStore, place: Scope) -> None:

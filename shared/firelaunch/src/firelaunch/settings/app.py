@@ -47,7 +47,7 @@ from .sections import (
     Cache,
     Cloud,
     Cors,
-    Groups,
+    GroupSettings,
     Guardrails,
     Logs,
     Mcp,
@@ -71,7 +71,7 @@ __all__ = [
     "DocumentSettings",
     "Effort",
     "Environment",
-    "Groups",
+    "GroupSettings",
     "Guardrails",
     "IdentitySettings",
     "IndexSettings",
@@ -443,7 +443,7 @@ class Settings(_Section):
     limits: Limits = Limits()
     cache: Cache = Cache()
     plans: dict[str, Plan]
-    groups: Groups = Groups()
+    groups: GroupSettings = GroupSettings()
     budget: Budget = Budget()
     billing: Billing = Billing()
     prompts: dict[str, PromptChoice] = Field(default={})

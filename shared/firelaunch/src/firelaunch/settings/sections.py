@@ -268,7 +268,7 @@ class AfterTurn(Section):
     memory: bool = Field(default=False, description="Keep notes on each user, across chats: `turn.memory`.")
 
 
-class Groups(Section):
+class GroupSettings(Section):
     """``[groups]``: what [groups](teams.md) of users share besides records and documents."""
 
     chats_paid_by: Literal["writer", "group"] | None = Field(

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from secrets import token_hex
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, Field
 
@@ -34,6 +35,7 @@ from ...store.base import DELETE_FIELD, Create, Delete, Document, Set, Update, W
 from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
+from .group_messages import group_chats, remove_messages, written_in
 from .user_data import KeptDocuments, groups_of, guests_on_their_way, kept_elsewhere, names_user, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
@@ -93,12 +95,16 @@ class Erasure:
         store: the app's store.
         traces: the users' data outside the store.
         forget: removes what searches know of records of the app's own, by their collection and ids.
+        chats_on_erase: what becomes of the messages of users in chats of groups.
+        discard: deletes a file of a group's, by its id.
     """
 
     store: ScopedStore
     traces: Sequence[Traces] = ()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     forget: Callable[[str, Iterable[str]], None] = lambda *_: None
+    chats_on_erase: Literal["delete", "anonymize", "hand_over"] = "delete"
+    discard: Callable[[Scope, str], object] = lambda *_: None
 
     def report(self, uid: str) -> ErasureReport:
         """Count a user's data, without changing anything.
@@ -172,11 +178,18 @@ class Erasure:
 
     def _elsewhere(self, user: Scope) -> Iterator[tuple[KeptDocuments, list[Document]]]:
         """Yield the user's documents outside the user's own tree, by collection and a page at a time."""
-        for kept in kept_elsewhere(user, self.store.user_fields, groups_of(self.store, user)):
+        groups = groups_of(self.store, user)
+        chats = group_chats(self.store, user, groups)
+        in_chats = (each for chat in chats for each in written_in(user, *chat, self.chats_on_erase))
+        for kept in chain(kept_elsewhere(user, self.store.user_fields, groups), in_chats):
             for page in pages(self.store, kept):
                 yield kept, page
 
     def _remove(self, user: Scope, kept: KeptDocuments, documents: Sequence[Document]) -> None:
+        if kept.folder:
+            heir = owner_of(self.store, user.of_group(str(kept.group)))
+            remove_messages(self.store, kept, documents, heir, self.discard)
+            return
         if kept.on_erase == "hand_over":
             self._hand_over(user.of_group(str(kept.group)), kept, documents)
             return
@@ -197,7 +210,7 @@ class Erasure:
         for document in documents:
             heir = owner_of(self.store, group)
             with suppress(NotFound):  # somebody deleted it meanwhile
-                self.store.commit([Update(document.path, {kept.field: DELETE_FIELD if heir is None else heir})])
+                self.store.commit([Update(document.path, {kept.field: DELETE_FIELD if heir is None else heir.id})])
 
     def _rename(self, kept: KeptDocuments, document: Document) -> None:
         """Give a document without the user's field an id of its own, where the id says who the user was."""
@@ -261,7 +274,14 @@ def erasure_of(services: Services) -> Erasure:
     ]
     if services.checkout.payments is not None:
         traces.append(SubscriptionTraces(services.store, services.checkout.payments))
-    return Erasure(services.store, traces, forget=partial(_forget, services.documents, app))
+    return Erasure(
+        services.store,
+        traces,
+        forget=partial(_forget, services.documents, app),
+        # An app whose groups have no chats any more may still have some, which nobody can read.
+        chats_on_erase=services.settings.groups.chats_on_erase or "delete",
+        discard=lambda group, file: services.files.within(group).delete(file),
+    )
 
 
 def _forget(documents: Documents, app: Scope, collection: str, ids: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ import zipfile
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import chain, islice
 from typing import IO, Any, cast
@@ -21,7 +21,8 @@ from ...scope import Scope
 from ...store.base import Document, GeoPoint, Order, Query, Reference, Vector
 from ...store.scoped import ScopedStore
 from .. import JobRun
-from .user_data import HIDDEN, groups_of, kept_elsewhere, pages
+from .group_messages import group_chats, written_in
+from .user_data import HIDDEN, KeptDocuments, groups_of, kept_elsewhere, pages
 
 __all__ = ["UserArchive", "user_archive"]
 
@@ -133,13 +134,19 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
             # A collection of the app's own may have the name of a file above.
             folder = "records/" if name in {"about", "user"} else ""
             yield f"{folder}{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
-    for kept in kept_elsewhere(user, app.user_fields, groups_of(app, user)):
+    groups = groups_of(app, user)
+    in_chats = (each for chat in group_chats(app, user, groups) for each in written_in(user, *chat, "delete"))
+    for kept in chain(kept_elsewhere(user, app.user_fields, groups), _not_empty(app, in_chats)):
         if kept.exported:
             found = (document for page in pages(app, kept, _PAGE) for document in page)
             name = kept.name if kept.field == "uid" else f"{kept.name}.{kept.field}"
-            file = f"of_the_app/{name}" if kept.group is None else f"of_groups/{kept.group}/{name}"
-            yield f"{file}.json", _array([_row(document, HIDDEN.get(file) or ())] for document in found)
+            file = f"of_the_app/{name}" if kept.group is None else f"of_groups/{kept.group}/{kept.folder}{name}"
+            yield f"{file}.json", _array([_row(document, HIDDEN.get(file) or (), kept.shown)] for document in found)
     yield from _files(run)
+
+
+def _not_empty(app: ScopedStore, each_kept: Iterable[KeptDocuments]) -> Iterator[KeptDocuments]:
+    return (kept for kept in each_kept if app.query(replace(kept.query, limit=1)))
 
 
 def _chats(store: ScopedStore, user: Scope) -> Iterator[Iterable[bytes]]:
@@ -217,10 +224,9 @@ def _array(rows: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
     yield b"\n]\n"
 
 
-def _row(document: Document, hidden: Sequence[str] = ()) -> bytes:
-    return _json(
-        {"id": document.id, "data": {name: each for name, each in document.data.items() if name not in hidden}}
-    )
+def _row(document: Document, hidden: Sequence[str] = (), shown: Sequence[str] | None = None) -> bytes:
+    names = [name for name in document.data if name not in hidden and (shown is None or name in shown)]
+    return _json({"id": document.id, "data": {name: document.data[name] for name in names}})
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:

@@ -37,7 +37,7 @@ HIDDEN: Final = {
     **dict.fromkeys(("chunks", "postings", "record_texts", "gates", "exports")),
     "devices": ("token",),
     "kept_files": ("content", "arriving"),
-    "of_the_app/requests": ("held", "ran"),
+    **dict.fromkeys(("of_the_app/requests", "of_the_app/requests.writer"), ("held", "ran")),
 }
 """What an export leaves out of a collection: all of it, or these fields. Nothing in it is the user's data: parts of the
 index, locks, names in the bucket, the addresses that notifications are sent to, and the results of tools whose output
@@ -63,6 +63,8 @@ class KeptDocuments:
         on_erase: whether an erasure removes the documents, or only ``field``, or has it name an owner of the group.
         exported: whether an export holds them.
         group: the group whose documents they are; None for the app's.
+        folder: where they are below the group, as an export names it.
+        shown: the fields that an export holds; None for all.
     """
 
     query: Query
@@ -70,6 +72,8 @@ class KeptDocuments:
     on_erase: Literal["delete", "anonymize", "hand_over"] = "delete"
     exported: bool = True
     group: str | None = None
+    folder: str = ""
+    shown: Sequence[str] | None = None
 
     @property
     def name(self) -> str:
@@ -86,7 +90,7 @@ def kept_elsewhere(
         user_fields: the fields of the app's own collections that name users.
         groups: the groups that the user is or was a member of.
     """
-    own = (Filter("uid", "==", user.uid),)
+    own, sent = ((Filter(name, "==", user.uid),) for name in ("uid", "writer"))
     root = f"apps/{user.app_id}"
     invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
     return (
@@ -94,6 +98,9 @@ def kept_elsewhere(
         KeptDocuments(Query(f"{root}/jobs", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE, indexes=())),
         KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE, indexes=())),
+        # What the user sent in chats of groups for which the group pays. Its calls stay, as the group's costs.
+        KeptDocuments(Query(f"{root}/requests", where=sent, limit=_PAGE, indexes=()), "writer"),
+        KeptDocuments(Query(f"{root}/calls", where=sent, limit=_PAGE, indexes=()), "writer", "anonymize"),
         KeptDocuments(Query(f"{root}/user_sums", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
         # Entries of the audit log stay, and name the user by a hash. This is what says whose hash it is.
