@@ -81,7 +81,7 @@ def _delete(
 ) -> None:
     """Delete messages with their answers and files, and what the chat's title and summary say of them."""
     app, chat_path = store.scope, kept.query.collection.removesuffix("/messages")
-    (oldest,) = store.query(Query(kept.query.collection, order=(Order("created_at"),), limit=1)) or [None]
+    oldest = next(iter(store.query(Query(kept.query.collection, order=(Order("created_at"),), limit=1))), None)
     changes: dict[str, Any] = {"summary": "", "summary_until": DELETE_FIELD, "summarized": 0}
     if oldest is not None and oldest.data.get(WRITTEN) == kept.query.where[0].value:
         changes["title"] = ""  # the first message gave it, or a model that was shown it
