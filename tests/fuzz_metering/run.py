@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from firelaunch import Tool
+from firelaunch.chats.place import ChatPlace
 from firelaunch.errors import StoreError
+from firelaunch.identity import Caller
 from firelaunch.llm.breaker import Breaker
 from firelaunch.llm.types import Chunk, Message
 from firelaunch.metering.call_records import calls_of_request
@@ -365,7 +367,7 @@ def _enter(world: _World, plan: _Plan, attempt: Attempt, report: Report) -> bool
 
 
 def _request_id(plan: _Plan) -> str:
-    return request_id_of(Scope("demo", plan.user), plan.key)
+    return request_id_of(ChatPlace.own(Caller("demo", plan.user, "member")), plan.key)
 
 
 class _Simulated:
