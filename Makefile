@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock audit sbom clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean
 
 ##@ Begin
 
@@ -57,10 +57,14 @@ test-web: setup ## Go people's ways through the web client in Chromium: build/we
 
 ##@ Write what is derived
 
-docs: setup ## Write docs/settings.md, the picture of docs/architecture.md and the table of docs/providers.md anew from the code
+docs: setup ## Write the settings, the architecture's picture, the costs and the table of providers anew from the code
 	@$(BIN)/python tools/settings_docs.py
 	@$(BIN)/python tools/architecture_docs.py
+	@$(BIN)/python tools/cost_docs.py
 	@PYTHONPATH=tests $(BIN)/python -m providers.docs
+
+docs-site: setup ## Build the documents as a site, and check their links: build/docs/site
+	@$(BIN)/python tools/docs_site.py
 
 types: setup ## Write the web client's types of the API anew, after a change of the API
 	@PYTHONPATH=tests $(BIN)/python -m web.api_types

@@ -73,6 +73,38 @@ def test_the_page_of_settings_is_the_settings_own() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == tool.page(), "write it anew: make docs"
 
 
+def test_the_costs_of_a_month_are_those_of_the_prices_and_of_what_a_turn_reads_and_writes(tmp_path: Path) -> None:
+    from bench.turn import HISTORIES, turns
+
+    tool: Any = load(ROOT / "tools" / "cost_docs.py")
+    text = (ROOT / "docs" / "which-settings.md").read_text()
+    assert text == tool.page(text), "write it anew: make docs"
+    figures = turns(tmp_path / "app", min(HISTORIES))
+    assert (figures["read"], figures["written"]) == (tool.READS, tool.WRITES)
+    chat, documents, _ = tool.SHAPES
+    assert tool.month(100, chat) < tool.month(100, documents) < tool.month(1_000, chat)
+
+
+def test_each_page_is_in_the_index_by_task_and_the_site_has_each_page_once() -> None:
+    site: Any = load(ROOT / "tools" / "docs_site.py")
+    sections = [entry for section in site.navigation() for pages in section.values() for entry in pages]
+    listed = {place for entry in sections for place in entry.values()}
+    there = {site.place_of(page).as_posix() for page in site.pages()}
+    assert there - listed - {"security.md"} == set(), "link them from docs/README.md"
+    assert listed <= there
+
+
+def test_the_sites_links_lead_to_its_pages_and_links_to_code_become_text() -> None:
+    site: Any = load(ROOT / "tools" / "docs_site.py")
+    readme = site.page(ROOT / "README.md")
+    assert "](docs/" not in readme
+    assert "](contributing.md)" in readme
+    for page in site.pages():
+        for target in re.findall(r"\]\((?!\w+:)([^)#\s]+)", site.page(page)):
+            there = (Path("/") / site.place_of(page).parent / target).resolve().relative_to("/")
+            assert there in {site.place_of(each) for each in site.pages()}, f"{page.name}: {target}"
+
+
 def test_the_picture_of_the_architecture_is_of_the_imports_as_they_are() -> None:
     tool: Any = load(ROOT / "tools" / "architecture_docs.py")
     assert (ROOT / "docs" / "architecture.md").read_text() == tool.page(), "draw it anew: make docs"
