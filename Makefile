@@ -10,6 +10,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
 .PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock audit sbom clean
 
 ##@ Begin
 
@@ -129,6 +130,9 @@ chaos-rag: setup ## Kill, delete and cancel in each phase of indexing and re-emb
 
 chaos-stripe: setup ## Send Stripe's events shuffled, repeated, at once, and with losses: build/chaos-stripe.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_stripe $(or $(EVENTS),10000) $(or $(SUBSCRIPTIONS),200)
+
+soak: setup ## Load a served app for MINUTES=20; memory, threads, files and sockets stay flat: build/soak.json; ONLY=embedded
+	@ONLY="$(ONLY)" PYTHONPATH=tests $(BIN)/python -m soak $(or $(MINUTES),20)
 
 test-deploy: setup ## Deploy with the real gcloud to a server that plays Google's APIs; some minutes: build/deploy.json
 	@PYTHONPATH=tests $(BIN)/python -m deploy

@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
 from .base import Create, Delete, Document, Query, Set, Transaction, Update, Verify, Write
 from .changes import apply_set, apply_update
+from .connections import SpareConnections
 from .limits import check_commit, check_document, check_path, check_request
 from .sqlite_queries import COLUMNS, index, select, type_of, value_of
 from .sqlite_values import decode, encode
@@ -38,6 +38,9 @@ _LOG_PAGES = 4000
 """The number of pages (of 4 KiB) in the write-ahead log at which they are copied into the database. SQLite's default of
 1000 would copy the pages that each turn changes four times as often."""
 
+_SPARE_READERS = 8
+"""Connections for reads beside a write that are kept for the next ones."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS documents (
     path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL,
@@ -54,31 +57,21 @@ _TREE = "path = ? OR (path > ? AND path < ?)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _ThreadConnection:
-    """A thread's connection. It closes when the thread ends, because nothing else refers to this object."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self.connection = connection
-
-    def __del__(self) -> None:
-        self.connection.close()
-
-
 class SQLiteStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in one file, which is created (with its folder) at first use.
 
     All threads of a process write through one connection, one after the other. They also read through it while nobody
-    writes: its cache stays valid and nothing is read twice. A thread that would have to wait for a writer reads through
-    a connection of its own. Other processes' writers queue on SQLite's lock.
+    writes: its cache stays valid and nothing is read twice. A read that would have to wait for a writer gets another
+    connection for as long as it takes. Other processes' writers queue on SQLite's lock.
     """
 
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
-        self._local = threading.local()
         self._writing = threading.RLock()
         self._opening = threading.Lock()
-        self._opened: WeakSet[_ThreadConnection] = WeakSet()
-        self._writer: _ThreadConnection | None = None
+        self._readers = SpareConnections(_SPARE_READERS)
+        self._writer: sqlite3.Connection | None = None
+        self._prepared = False
         self._closed = False
         self._own_indexes: set[str] = set()
 
@@ -97,8 +90,8 @@ class SQLiteStore:
     def count(self, query: Query) -> int:
         """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
         sql, values = select(query)
-        with _translated():
-            row = self._connection().execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
+        with self._reader() as connection:
+            row = connection.execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
         return int(row[0])
 
     def ids(self, collection: str) -> Iterator[str]:
@@ -110,9 +103,10 @@ class SQLiteStore:
         return self._below(document)
 
     def _below(self, path: str) -> Iterator[str]:
-        with _translated():
-            rows = self._connection().execute(_IDS, (len(path) + 2, f"{path}/", f"{path}0"))
-            yield from [str(row[0]) for row in rows]
+        with self._reader() as connection:
+            rows = connection.execute(_IDS, (len(path) + 2, f"{path}/", f"{path}0")).fetchall()
+        for row in rows:
+            yield str(row[0])
 
     def read(
         self, paths: Sequence[str], queries: Sequence[Query]
@@ -125,7 +119,8 @@ class SQLiteStore:
             # Read through the shared connection if it is free: its cache is valid. Each write of another connection
             # empties the caches of all others.
             if not self._writing.acquire(blocking=False):
-                return _read(self._connection(), paths, queries)
+                with self._reader() as connection:
+                    return _read(connection, paths, queries)
             try:
                 return _read(self._shared(), paths, queries)
             finally:
@@ -153,23 +148,24 @@ class SQLiteStore:
 
     def tree(self, path: str) -> Iterator[str]:
         """Yield the paths of a document and everything below. See :class:`~firelaunch.store.base.DocumentStore`."""
-        with _translated():
-            rows = self._connection().execute(f"SELECT path FROM documents WHERE {_TREE}", _tree(path))  # noqa: S608
-            yield from [str(row[0]) for row in rows]
+        with self._reader() as connection:
+            rows = connection.execute(f"SELECT path FROM documents WHERE {_TREE}", _tree(path)).fetchall()  # noqa: S608
+        for row in rows:
+            yield str(row[0])
 
     def scrub(self) -> None:
         """Erase removed data from the files of this machine. See :class:`~firelaunch.store.base.DocumentStore`."""
-        with self._writing, _translated():
+        with self._writing, self._reader() as connection:
             # `secure_delete` zeroes what is deleted, but not the copies that stay behind when a page is split.
-            self._connection().execute("VACUUM")
-            empty_wal(self._connection())
+            connection.execute("VACUUM")
+            empty_wal(connection)
 
     def walk(self, path: str, after: str | None = None) -> Iterator[Document]:
         """Yield a document and everything below. See :class:`~firelaunch.store.base.TreeStore`."""
         condition = f"SELECT {COLUMNS} FROM documents WHERE path > ? AND (path = ? OR path > ? AND path < ?)"  # noqa: S608
         while True:
-            with _translated():
-                rows = self._connection().execute(
+            with self._reader() as connection:
+                rows = connection.execute(
                     f"{condition} ORDER BY path LIMIT {_PAGE}", (after or "", path, f"{path}/", f"{path}0")
                 )
                 page = [_document(row) for row in rows]
@@ -182,9 +178,9 @@ class SQLiteStore:
         """Close the connections. See :class:`~firelaunch.store.base.DocumentStore`."""
         with self._writing, self._opening:
             self._closed = True
-            for own in self._opened:
-                own.connection.close()
-            self._opened.clear()
+            if self._writer is not None:
+                self._writer.close()
+        self._readers.close(self)
 
     def _make_index(self, query: Query) -> None:
         sql = index(query)
@@ -198,24 +194,29 @@ class SQLiteStore:
             connection.execute(sql)
         self._own_indexes.add(sql)
 
-    def _connection(self) -> sqlite3.Connection:
-        own: _ThreadConnection | None = getattr(self._local, "own", None)
-        if own is None:
-            own = self._local.own = self._open()
-        return own.connection
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with _translated():
+            connection = self._readers.take(self) or self._open()
+            try:
+                yield connection
+            finally:
+                self._readers.put(self, connection)
+                if self._closed:
+                    self._readers.close(self)
 
     def _shared(self) -> sqlite3.Connection:
         if self._writer is None:
             self._writer = self._open()
-        return self._writer.connection
+        return self._writer
 
-    def _open(self) -> _ThreadConnection:
+    def _open(self) -> sqlite3.Connection:
         with self._opening:
             if self._closed:
                 raise StoreError(reason="the store is closed")
-            own = _ThreadConnection(self._connect(first=not self._opened))
-            self._opened.add(own)
-            return own
+            connection = self._connect(first=not self._prepared)
+            self._prepared = True
+            return connection
 
     def _connect(self, *, first: bool) -> sqlite3.Connection:
         if first:

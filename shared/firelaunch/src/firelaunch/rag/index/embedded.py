@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...scope import Scope
+from ...store.connections import SpareConnections
 from ...store.fence import Fence
 from .base import Entry, Hit, Where, owner_of, scopes_of
 from .shard import Shard
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedIndex"]
 
 _OPEN_SHARDS = 64
-"""The most open files; each takes one or two descriptors a connection."""
+"""The most files whose vectors and connections are kept."""
+
+_SPARE_CONNECTIONS = 32
+"""The most connections that are kept of all files together; each takes two or three descriptors."""
 
 
 class EmbeddedIndex:
@@ -46,6 +50,7 @@ class EmbeddedIndex:
         self._analyzer = analyzer or Analyzer()
         self._memory_bytes = memory_bytes
         self._shards: OrderedDict[Path, Shard] = OrderedDict()
+        self._spare = SpareConnections(_SPARE_CONNECTIONS)
         self._lock = threading.Lock()
 
     def upsert(self, scope: Scope, version: str, entries: Sequence[Entry], fence: Fence | None = None) -> None:
@@ -131,7 +136,8 @@ class EmbeddedIndex:
                 self._shards.pop(path).close()
                 shard = None
             if shard is None:
-                shard = self._shards[path] = Shard(path, scope.app_id, owner_of(scope), version, self._analyzer)
+                shard = Shard(path, scope.app_id, owner_of(scope), version, self._analyzer, self._spare)
+                self._shards[path] = shard
             self._shards.move_to_end(path)
             while len(self._shards) > _OPEN_SHARDS:
                 self._shards.popitem(last=False)[1].close()

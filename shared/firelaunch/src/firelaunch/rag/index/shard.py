@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import IndexFailed, IndexUnavailable
 from ...precedence import give_way
+from ...store.connections import SpareConnections
 from ...store.fence import Fence
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
@@ -28,7 +29,6 @@ __all__ = ["Shard"]
 
 _BUSY_SECONDS = 30
 _LAYOUT = 1
-_SPARE_CONNECTIONS = 4
 _ROWS_AT_A_TIME = 4_096
 # FTS5 gets finished terms and must not split them: in many scripts, marks belong to words.
 # A search takes chunks by their marks, which count nothing.
@@ -65,13 +65,16 @@ class Shard:
     Args:
         path: created with the first write; a shard without a file is empty.
         app_id, owner, version: the owner of the file, checked against the file's own record.
+        spare: keeps connections between uses, those of other shards too.
     """
 
-    def __init__(self, path: Path, app_id: str, owner: str, version: str, analyzer: Analyzer) -> None:
+    def __init__(
+        self, path: Path, app_id: str, owner: str, version: str, analyzer: Analyzer, spare: SpareConnections
+    ) -> None:
         self._path = path
         self._about = (app_id, owner, version, analyzer.id)
         self._analyzer = analyzer
-        self._spare: list[sqlite3.Connection] = []
+        self._spare = spare
         self._closed = False
         self._writing = threading.Lock()
         self._loading = threading.Lock()
@@ -99,8 +102,7 @@ class Shard:
         """Close connections, each as soon as it is no longer in use."""
         self._closed = True
         self._matrix = None
-        while self._spare:
-            self._spare.pop().close()
+        self._spare.close(self)
 
     def upsert(self, entries: Sequence[Entry], fence: Fence | None = None) -> None:
         """Write entries in one commit."""
@@ -261,10 +263,7 @@ class Shard:
 
     @contextmanager
     def _connection(self, *, create: bool) -> Iterator[sqlite3.Connection | None]:
-        try:
-            connection = self._spare.pop() if self._spare else self._open(create)
-        except IndexError:
-            connection = self._open(create)
+        connection = self._spare.take(self) or self._open(create)
         try:
             yield connection
         except sqlite3.OperationalError as error:
@@ -274,10 +273,9 @@ class Shard:
             raise IndexFailed(reason=str(error)) from error
         finally:
             if connection is not None:
-                if self._closed or len(self._spare) >= _SPARE_CONNECTIONS:
-                    connection.close()
-                else:
-                    self._spare.append(connection)
+                self._spare.put(self, connection)
+                if self._closed:
+                    self._spare.close(self)
 
     def _open(self, create: bool) -> sqlite3.Connection | None:
         if not create and not self._path.exists():

@@ -1,0 +1,1 @@
+"""What becomes of a served app, its users and its books when the machine below it fails."""
