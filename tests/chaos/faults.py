@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import shutil
@@ -10,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -18,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firelaunch.testing.models import Fault
-from support import free_port
 
 from .steps import killed_in
 from .world import Outcome, Provider, Skipped, World, app_in, watched
@@ -54,9 +51,8 @@ def _served(folder: Path, provider: Provider, *, before: tuple[str, ...] = (), *
 @contextmanager
 def _small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     folder.mkdir(parents=True)
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Skipped(f"no file system may be mounted here: {done.stderr.strip()}")
     try:
@@ -95,7 +91,7 @@ def disk_read_only(folder: Path, provider: Provider, size: Size) -> Outcome:
         world.start()
         try:
             with watched(world, "disk read-only", size.users) as (outcome, _):
-                # A file that is open for writing keeps a disk writable, so the worker dies, and its next one finds it so.
+                # A file that is open for writing keeps a disk writable, so the worker dies, and the next one starts so.
                 os.kill(world.master, signal.SIGSTOP)
                 os.kill(world.worker, signal.SIGKILL)
                 _remount(disk, "ro")
@@ -155,25 +151,22 @@ def descriptors_gone(folder: Path, provider: Provider, size: Size) -> Outcome:
 
 def _clock(fault: str, shift: str) -> Play:
     def played(folder: Path, provider: Provider, size: Size) -> Outcome:
-        library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-        if library is None:
-            raise Skipped("libfaketime is not installed (Debian: apt-get install libfaketime)")
         folder.mkdir(parents=True, exist_ok=True)
-        told = folder / "clock"
-        told.write_text("+0")
-        environ = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(told),
-            "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
+        told, library = folder / "clock", folder / "clock.so"
+        told.write_text("0")
+        compiler = shutil.which("cc")
+        if compiler is None:
+            raise Skipped("there is no C compiler for the clock that is shifted")
+        source = Path(__file__).with_name("clock.c")
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        environ = {"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(told)}
         with (
             _served(folder / "app", provider, **environ) as world,
             watched(world, fault, size.users) as (outcome, _),
         ):
-            told.write_text(shift)
+            _write_in_place(told, shift)
             time.sleep(size.seconds)
-            told.write_text("+0")
+            _write_in_place(told, "0")
         return outcome
 
     return played
@@ -277,7 +270,7 @@ FAULTS: dict[str, Play] = {
     "memory-limit": memory_limit,
     "out-of-memory": out_of_memory,
     "descriptors": descriptors_gone,
-    "clock-forward": _clock("clock an hour forward", "+3600"),
+    "clock-forward": _clock("clock an hour forward", "3600"),
     "clock-back": _clock("clock an hour back", "-3600"),
     "dns": dns_gone,
     "provider-refuses": _provider_down("every provider cuts connections", Fault(0)),
@@ -302,6 +295,3 @@ def play(name: str, folder: Path, size: Size) -> Outcome:
             return Outcome(name, skipped=str(reason))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-_ = contextlib, threading, free_port

@@ -191,7 +191,7 @@ class World:
             resource.prlimit(pid, kind, before)
 
     def books(self) -> tuple[dict[str, int], dict[str, int], int, int]:
-        """Return what users' days say and what their calls' records say, by user; the calls; and what is reserved."""
+        """Return what users' days and their calls' records say by user, the paid calls, and what is reserved."""
         with closing(sqlite3.connect(f"file:{self.app}/.firelaunch/data.sqlite3?mode=ro", uri=True)) as connection:
             days = connection.execute(
                 "SELECT path, data FROM documents WHERE path GLOB ?", (f"apps/{_APP}/users/*/usage/*",)
@@ -207,10 +207,12 @@ class World:
             now = datetime.now(UTC).timestamp()
             reserved += sum(_time(held["expires_at"]) > now for held in day.get("reservations", {}).values())
         by_call: Counter[str] = Counter()
+        paid = 0
         for (text,) in calls:
             call = json.loads(text)
             by_call[call["uid"]] += call["cost_micro_usd"]
-        return dict(by_day), dict(by_call), len(calls), reserved
+            paid += call["cost_micro_usd"] > 0
+        return dict(by_day), dict(by_call), paid, reserved
 
 
 def _time(value: Any) -> float:
@@ -381,7 +383,8 @@ def _texts(client: httpx.Client, chat: str, headers: dict[str, str]) -> list[str
     texts: list[str] = []
     cursor = ""
     while True:
-        page = client.get(f"/v1/chats/{chat}", params={"limit": 100, **({"cursor": cursor} if cursor else {})}, headers=headers).json()
+        asked = {"limit": "100"} | ({"cursor": cursor} if cursor else {})
+        page = client.get(f"/v1/chats/{chat}", params=asked, headers=headers).json()
         texts = [message["text"] for message in page["messages"]] + texts
         cursor = page.get("next_cursor") or ""
         if not cursor:

@@ -472,24 +472,37 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def resume(self, sending: _SentStream) -> None:
         """Continue a stream that has more to do than wait, in a thread of the pool. The stream loop calls this."""
 
-        def run() -> None:
-            result: Future[Any] = Future()
+        def go_on() -> Any:
+            precedence.claim()
             try:
-                precedence.claim()
-                result.set_result(self._continue(sending))
-            except BaseException as error:
+                return self._continue(sending)
+            except BaseException:
                 log.exception("a stream's connection failed")
-                result.set_exception(error)
+                raise
             finally:
                 precedence.release()
-            self._answered(sending.conn, result)
 
-        with contextlib.suppress(RuntimeError):  # the pool is closed, as the process ends
-            self.tpool.submit(run)
+        self._in_thread(sending.conn, go_on)
 
     def enqueue_req(self, conn: Any) -> None:
         """Let a thread of the pool answer the request on a connection."""
-        self.tpool.submit(self.handle, conn).add_done_callback(partial(self._answered, conn))
+        self._in_thread(conn, partial(self.handle, conn))
+
+    def _in_thread(self, conn: Any, work: Callable[[], Any]) -> None:
+        """Run ``work`` on a connection in a thread of the pool, and finish with the connection."""
+
+        def run() -> None:
+            result: Future[Any] = Future()
+            try:
+                result.set_result(work())
+            except BaseException as error:
+                result.set_exception(error)
+            self._answered(conn, result)
+
+        # The pool raises where it is closed, as the process ends, and where there is no memory for one more thread.
+        # Then the work is in the pool's queue all the same, and the next thread that has nothing to do takes it.
+        with contextlib.suppress(RuntimeError):
+            self.tpool.submit(run)
 
     def _answered(self, conn: Any, result: Future[Any]) -> None:
         """Let gunicorn's loop finish with a connection, unless its stream goes on in the stream loop."""

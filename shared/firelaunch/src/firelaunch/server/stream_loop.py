@@ -104,6 +104,7 @@ class StreamLoop:
         # A heap of (time, number, stream): when a stream whose text gathers continues. The number breaks ties.
         self._timers: list[tuple[float, int, Served]] = []
         self._number = count()
+        self._next_tick = 0.0
 
     def add(self, served: Served) -> None:
         """Add a stream. Any thread may call this; from then on only the loop touches the stream, until it leaves."""
@@ -119,8 +120,9 @@ class StreamLoop:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="hub", daemon=True)
+                thread.start()  # raises where there is no memory for it; the next stream tries again
+                self._thread = thread
 
     def beat_for(self, served: Served) -> None:
         """Send a stream's beats until :meth:`beat_no_more`, while a thread runs it. Any thread may call this."""
@@ -138,28 +140,36 @@ class StreamLoop:
             pass
 
     def _run(self) -> None:
-        next_tick = time.monotonic() + TICK_SECONDS
+        self._next_tick = time.monotonic() + TICK_SECONDS
         while True:
-            if self._gathering:
-                self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._streams)))
-                self._poll(self._gathered_selector, 0.0)
-            else:
-                until = min(next_tick, self._timers[0][0]) if self._timers else next_tick
-                ticks = self._streams or self._blocked
-                self._poll(self._prompt_selector, max(0.0, until - time.monotonic()) if ticks else None)
-            self._choose_mode()
-            self._take_arrived()
-            now = time.monotonic()
-            while self._timers and self._timers[0][0] <= now:
-                served = heapq.heappop(self._timers)[2]
-                if served in self._streams and not served._unsent:
-                    self._guarded(self._continue, served)
-            if now >= next_tick:
-                next_tick = now + TICK_SECONDS
-                for served in list(self._streams):
-                    self._guarded(self._tick, served, now)
-                for served in list(self._blocked):
-                    self._beat_blocked(served)
+            try:
+                self._round()
+            except Exception:  # without memory, anything may fail: other streams go on when there is some again
+                log.exception("a round of the stream loop failed")
+                time.sleep(TICK_SECONDS)
+
+    def _round(self) -> None:
+        """Wait for events or the next timer, and do what is due."""
+        if self._gathering:
+            self._gather(min(_MOST_GATHER_SECONDS, _GATHER_SECONDS + _GATHER_SECONDS_A_STREAM * len(self._streams)))
+            self._poll(self._gathered_selector, 0.0)
+        else:
+            until = min(self._next_tick, self._timers[0][0]) if self._timers else self._next_tick
+            ticks = self._streams or self._blocked
+            self._poll(self._prompt_selector, max(0.0, until - time.monotonic()) if ticks else None)
+        self._choose_mode()
+        self._take_arrived()
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            served = heapq.heappop(self._timers)[2]
+            if served in self._streams and not served._unsent:
+                self._guarded(self._continue, served)
+        if now >= self._next_tick:
+            self._next_tick = now + TICK_SECONDS
+            for served in list(self._streams):
+                self._guarded(self._tick, served, now)
+            for served in list(self._blocked):
+                self._beat_blocked(served)
 
     def _gather(self, seconds: float) -> None:
         """Let text gather for ``seconds``, and meanwhile serve only the sockets that must not wait."""
