@@ -42,6 +42,7 @@ class Outcome:
 
     Attributes:
         lost: messages, answers and documents that a client was told are stored, and that are not there once.
+        late: documents that are there, and are not ready within a minute: their job waits for a time that is to come.
         wrong_books: micro-dollars by which users' days, the records of their calls and the provider's books differ.
         recovered_s: seconds from the end of the fault to the first answered message of a new user; None for never.
         restarts: how often gunicorn started a worker anew.
@@ -51,6 +52,7 @@ class Outcome:
 
     fault: str
     lost: int = 0
+    late: int = 0
     wrong_books: int = 0
     recovered_s: float | None = None
     restarts: int = 0
@@ -253,12 +255,12 @@ class Users:
     def _go_on(self, user: _User) -> None:
         with httpx.Client(base_url=self._world.url, timeout=45, trust_env=False) as client:
             while not self._over.is_set():
-                began = time.monotonic()
+                began, during = time.monotonic(), self.during.is_set()
                 try:
                     status = str(user.act(client))
                 except httpx.TransportError:
                     status = "none"
-                if self.during.is_set() and self.outcome is not None:
+                if (during or self.during.is_set()) and self.outcome is not None:
                     with self._lock:
                         self._count(self.outcome, status, time.monotonic() - began)
                 if not status.startswith("2"):
@@ -279,6 +281,7 @@ class Users:
                 for missing in user.missing(client):
                     outcome.lost += 1
                     outcome.examples.append(missing)
+                outcome.late += user.late
         self._compare(outcome)
         outcome.examples = outcome.examples[:10]
 
@@ -315,6 +318,7 @@ class _User:
         self.sent: list[tuple[str, str, str]] = []
         self.documents: list[str] = []
         self.costs: list[int] = []
+        self.late = 0
 
     def act(self, client: httpx.Client) -> int:
         """Send one message or one file; its status."""
@@ -375,8 +379,10 @@ class _User:
                 elif texts[at[0] + 1 : at[0] + 2] != [answer]:
                     yield f"the answer to {text!r} is not there"
         for document in self.documents:
-            if not _becomes_ready(client, document, headers):
-                yield f"document {document} of {self.uid} does not become ready"
+            status = _status_in_the_end(client, document, headers)
+            if status in {"", "failed"}:
+                yield f"document {document} of {self.uid} is {status or 'not there'}"
+            self.late += status != "ready"
 
 
 def _texts(client: httpx.Client, chat: str, headers: dict[str, str]) -> list[str]:
@@ -391,16 +397,14 @@ def _texts(client: httpx.Client, chat: str, headers: dict[str, str]) -> list[str
             return texts
 
 
-def _becomes_ready(client: httpx.Client, document: str, headers: dict[str, str]) -> bool:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
+def _status_in_the_end(client: httpx.Client, document: str, headers: dict[str, str]) -> str:
+    give_up = time.monotonic() + 30
+    while True:
         answer = client.get(f"/v1/documents/{document}", headers=headers)
-        if answer.status_code == 404 or answer.json().get("status") == "failed":
-            return False
-        if answer.json().get("status") == "ready":
-            return True
+        status = "" if answer.status_code == 404 else str(answer.json().get("status"))
+        if status in {"", "failed", "ready"} or time.monotonic() > give_up:
+            return status
         time.sleep(0.1)
-    return False
 
 
 def first_answer(world: World, uid: str, seconds: float = 60.0) -> float | None:

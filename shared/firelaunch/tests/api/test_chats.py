@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -308,6 +309,22 @@ def test_a_chat_deleted_while_it_is_answered_still_pays(ada: User, model: ModelS
     spent = usage(ada)
     assert spent["reserved_micro_usd"] == 0
     assert spent["cost_micro_usd"] > 0
+
+
+def test_an_answer_follows_its_question_also_where_the_clock_was_set_back_meanwhile(
+    make_app: Any, model: ModelServer
+) -> None:
+    ahead = [timedelta(hours=1)]
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+    ada = sign_in(make_app(clock=lambda: datetime.now(UTC) + ahead[0], **environ), "ada")
+    model.default = Reply(words=["a"] * 20, pace=0.02)
+    chat = ada.new_chat()
+    stream = events(ada.stream(chat, "Hello"))
+    next(stream)
+    next(stream)
+    ahead[0] = timedelta()
+    assert list(stream)[-1][0] == "done"
+    assert texts(ada, chat) == [("user", "Hello"), ("assistant", "a" * 20)]
 
 
 def test_the_minutes_requests_are_counted_and_then_refused(make_app: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_a_file_that_arrives_in_a_folder_that_was_emptied_meanwhile_is_not_kept(
     with pytest.raises(Fenced):
         files.put(f"{HERE}/a", Arriving())  # type: ignore[arg-type]
     assert not files.has(f"{HERE}/a")
+
+
+def test_files_that_come_and_go_in_one_folder_at_once_do_not_meet(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+
+    def comes_and_goes(number: int) -> None:
+        for _ in range(300):
+            files.put(f"folder/{number}", io.BytesIO(b"content"))
+            files.delete("folder", {f"{number}"})  # and with the last file the folder
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(comes_and_goes, range(8)))
+    assert list(files.names("folder")) == []
 
 
 def test_a_folder_is_emptied_of_names_or_of_all_and_no_other_folder_is(files: Files) -> None:

@@ -337,7 +337,9 @@ class LocalFiles:
         """Yield the folder, which no other thread or process writes to or removes meanwhile."""
         place = self._folder_of(folder)
         while True:
-            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # `exist_ok` looks again whether it is a folder, and by then another thread may have removed it.
+            with suppress(FileExistsError):
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
             with suppress(FileNotFoundError):
                 handle = os.open(place, os.O_RDONLY)
                 try:

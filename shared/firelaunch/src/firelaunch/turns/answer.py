@@ -344,7 +344,8 @@ class TurnRun:
             "request_id": self.send.request_id,
             "citations": grounding.cited,
             "usage": usage,
-            "created_at": self.services.clock(),
+            # A clock that was set back meanwhile must not put the answer before its question.
+            "created_at": max(self.services.clock(), self.send.at + timedelta(microseconds=1)),
         }
         if self.begun is not None:
             answer |= _joined(self.begun.data, answer)
