@@ -91,7 +91,7 @@ def files(app: Path) -> dict[str, bytes]:
 
 
 def new_template(repo: Path) -> None:
-    """Version 0.2.0 of the template: files changed, renamed, new and gone; a setting and a question more."""
+    """Version 0.3.0 of the template: files changed, renamed, new and gone; a setting and a question more."""
     template = repo / APP
     edit(template / "firelaunch.toml", "max_output_tokens = 1024", "max_output_tokens = 2048")
     edit(template / "app" / "workflow.py", "*turn.history,", "*turn.history[-8:],")
@@ -103,7 +103,7 @@ def new_template(repo: Path) -> None:
     (template / "app" / "old.py").unlink()
     (template / "app" / "kept.py").unlink()
     (template / "logo.bin").write_bytes(BINARY[::-1])
-    edit(repo / "shared" / "firelaunch" / "pyproject.toml", 'version = "0.1.0"', 'version = "0.2.0"')
+    edit(repo / "shared" / "firelaunch" / "pyproject.toml", 'version = "0.2.0"', 'version = "0.3.0"')
     asked = json.loads((repo / "template" / "cookiecutter.json").read_text())
     (repo / "template" / "cookiecutter.json").write_text(json.dumps({"colour": ["red", "blue"], **asked}))
     commit(repo)
@@ -119,7 +119,7 @@ def test_edits_and_the_templates_changes_are_both_there_afterwards(repo: Path, a
 
     done = run("upgrade", "demo")
     assert done.returncode == 0, done.stdout + done.stderr
-    told = r"template 0\.1\.0 of \d{4}-\d\d-\d\d \(\w{9}\) -> 0\.2\.0 of \d{4}-\d\d-\d\d \(\w{9}\); CHANGELOG\.md"
+    told = r"template 0\.2\.0 of \d{4}-\d\d-\d\d \(\w{9}\) -> 0\.3\.0 of \d{4}-\d\d-\d\d \(\w{9}\); CHANGELOG\.md"
     assert re.search(told, done.stdout)
     assert "new question colour: answered with 'red'" in done.stdout
 
@@ -139,7 +139,7 @@ def test_edits_and_the_templates_changes_are_both_there_afterwards(repo: Path, a
     assert there["logo.bin"] == BINARY[::-1]
     assert (app / "run.sh").stat().st_mode & 0o111
     record = json.loads((app / ".firelaunch-answers.json").read_text())
-    assert record["template_version"] == "0.2.0"
+    assert record["template_version"] == "0.3.0"
     assert record["answers"]["colour"] == "red"
     source = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["uv"]["sources"]["firelaunch"]
     assert source == {"path": "../../shared/firelaunch", "editable": True}
@@ -160,7 +160,7 @@ def test_a_second_upgrade_changes_nothing(repo: Path, app: Path, run: Upgrade) -
     commit(repo)
     assert ", between two releases" in run("upgrade", "demo").stdout
     told = json.loads(run("upgrade", "demo", "--dry-run", "--json").stdout)
-    assert (told["to"]["version"], told["changes"], told["conflicts"]) == ("0.2.0", [], [])
+    assert (told["to"]["version"], told["changes"], told["conflicts"]) == ("0.3.0", [], [])
 
 
 def test_where_both_changed_the_same_both_stay_between_markers_and_it_is_said(
@@ -177,9 +177,9 @@ def test_where_both_changed_the_same_both_stay_between_markers_and_it_is_said(
     done = run("upgrade", "demo")
     assert done.returncode == 1
     text = (app / "firelaunch.toml").read_text()
-    assert "<<<<<<< yours\nmax_output_tokens = 512\n=======\nmax_output_tokens = 2048\n>>>>>>> template-0.2.0" in text
+    assert "<<<<<<< yours\nmax_output_tokens = 512\n=======\nmax_output_tokens = 2048\n>>>>>>> template-0.3.0" in text
     assert (app / "logo.bin").read_bytes() == b"\0my own logo"
-    assert (app / "logo.bin.template-0.2.0").read_bytes() == BINARY[::-1]
+    assert (app / "logo.bin.template-0.3.0").read_bytes() == BINARY[::-1]
     assert "and used" in (app / "app" / "kept.py").read_text(), "what was edited here is not deleted"
     added = (app / "app" / "added.py").read_text()
     assert "MY_OWN" in added

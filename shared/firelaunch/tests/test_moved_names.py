@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import firelaunch
 import pytest
@@ -30,6 +33,17 @@ def test_a_former_name_leads_to_what_it_is_now_and_warns(module: str, name: str,
     with pytest.warns(FutureWarning, match="firelaunch upgrade"):
         former = getattr(importlib.import_module(module), name)
     assert former is getattr(importlib.import_module(home), now)
+
+
+def test_a_deprecated_name_warns_for_a_whole_version_before_the_one_in_which_it_goes() -> None:
+    sys.modules.pop("firelaunch.web", None)
+    with pytest.warns(FutureWarning, match=r"goes with version (\d+\.\d+)") as told:
+        importlib.import_module("firelaunch.web")
+    gone = re.search(r"goes with version (\d+)\.(\d+)", str(told[0].message))
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    now = tuple(int(part) for part in project["version"].split(".")[:2])
+    assert gone is not None
+    assert now < (int(gone[1]), int(gone[2])), "its version has come: take the former names out"
 
 
 def test_gunicorn_takes_its_settings_under_their_former_name() -> None:
