@@ -66,8 +66,9 @@ class Books(ModelServer):
 
     def _next(self, request: dict[str, Any], authorization: str) -> Action:  # noqa: ARG002 - the server's own signature
         asked = [_text(m["content"]) for m in reversed(request["messages"]) if m["role"] == "user"]
-        # A request to go on with an answer is the user's last message, and has no key.
-        keys = [text.rpartition("\n\n")[2].partition(" ")[0] for text in asked]
+        # A request to go on with an answer is the user's last message, and has no key. In a chat of a group, a
+        # message's writer may come before it.
+        keys = [word for text in asked for word in text.rpartition("\n\n")[2].split(" ")[:3]]
         with self._open.lock:
             attempt = self._open.attempts[next(key for key in keys if key in self._open.attempts)]
             action = attempt.script.pop(0) if attempt.script else Reply()

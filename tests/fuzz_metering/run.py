@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -82,6 +82,8 @@ _WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so
 class Report:
     """The outcome of a run. Money in micro-dollars.
 
+    ``in_groups`` are turns in chats of groups; during ``removed_meanwhile`` of them their writer was removed.
+
     ``difference`` is between what was settled and what was owed: what the server charged, or a bound where it did not
     say. ``beyond`` is what those bounds were above what it charged. ``killed`` are turns whose process died before it
     could settle, ``killed_charged`` those of them that the provider had charged for, and ``lost`` what it had: nobody
@@ -104,6 +106,8 @@ class Report:
     calls: int = 0
     refused_for_budget: int = 0
     left_at_the_first_word: int = 0
+    in_groups: int = 0
+    removed_meanwhile: int = 0
     sums_difference_micro_usd: int = 0
     repaired_hours: int = 0
     examples: list[str] = field(default_factory=list)
@@ -214,11 +218,13 @@ def _breaker() -> Breaker:
 class _World:
     """The app, its database, and the model's server."""
 
-    def __init__(self, folder: Path, books: Books | ClaudeBooks, daily: str, models: str = "") -> None:
+    def __init__(self, folder: Path, books: Books | ClaudeBooks, daily: str, models: str = "", payer: str = "") -> None:
         text = SETTINGS.replace('"0.50"', daily).replace("requests_per_minute = 1000", "requests_per_minute = 1000000")
         text = text.replace(
             "[limits]", "[limits]\non_disconnect = 'stop'\ncheckpoint_seconds = 0.2\nfirst_token_seconds = 600"
         )
+        if payer:
+            text += f'groups = 1000\n\n[groups]\nchats_paid_by = "{payer}"\nchats_on_erase = "delete"\n'
         if models:
             before, _, after = text.partition("[models.openai]\n")
             text = f"{before}[models.openai]{models}\n[prompts]{after.partition('[prompts]')[2]}"
@@ -278,6 +284,10 @@ def fuzz(folder: Path, turns: int, seed: int = 0, tick: Callable[[int, int], Non
         _leavers(_World(folder / "leavers", books, _POOR), rounds, report)
         _continued(_World(folder / "continued", books, _RICH), max(8, turns // 20), seed, report)
         _files(_World(folder / "files", books, _RICH, _WITH_FILES), max(8, turns // 20), seed, report)
+        for payer in ("writer", "group"):
+            world = _World(folder / f"groups-{payer}", books, _RICH, payer=payer)
+            _grouped(world, max(8, turns // 20), seed, payer, report)
+            _group_crowds(_World(folder / f"group-crowd-{payer}", books, _POOR, payer=payer), rounds, payer, report)
     with ClaudeBooks() as books_of_claude:
         more = Report(turns=turns // _CLAUDES_SHARE)
         _many(_World(folder / "claude", books_of_claude, _RICH), more.turns, seed + 1, more, tick)
@@ -529,6 +539,110 @@ def _files(world: _World, rounds: int, seed: int, report: Report) -> None:
         owed, charged = (sum(getattr(each, name) for each in attempts) for name in ("owed", "charged"))
         report.difference_micro_usd += abs(owed - day.number("cost_micro_usd"))
         report.overruns += charged > day.number("cost_micro_usd")
+    world.sqlite.close()
+
+
+def _new_group(world: _World, owner: User, uids: Sequence[str]) -> tuple[str, dict[str, User]]:
+    """Return a new group, and its editors, who have joined it by an invitation."""
+    group: str = owner.post("/v1/groups", {"name": "Fuzz"}).get_json()["id"]
+    invite = owner.post(f"/v1/groups/{group}/invites", {"role": "editor", "uses": len(uids)}).get_json()["invite"]
+    users = {uid: sign_in(world.app, uid) for uid in uids}
+    for user in users.values():
+        assert user.post(f"/v1/groups/{group}/join", {"invite": invite}).status_code == 200
+    return group, users
+
+
+def _grouped(world: _World, rounds: int, seed: int, payer: str, report: Report) -> None:
+    """Chats of groups in which several write at once, while one of them is removed during an answer.
+
+    Models fail, some report no usage, and the database fails when some of the turns settle.
+    """
+    everybody: list[str] = []
+    for number in range(rounds):
+        chance = random.Random(f"{seed}-{payer}-{number}")  # noqa: S311 - it keeps no secret
+        owner = sign_in(world.app, f"owner-{number}")
+        group, users = _new_group(world, owner, [f"{name}-{number}" for name in ("ann", "ben", "cem")])
+        chat = owner.post("/v1/chats", {"group": group}).get_json()["id"]
+        gone, fate = f"ann-{number}", chance.choice((None, "refused", "unheard"))
+        attempts: dict[str, Attempt] = {}
+
+        def remove(owner: User = owner, group: str = group, gone: str = gone) -> None:
+            # The model's server asks for it once it has fallen silent.
+            def remove_it() -> None:
+                User(world.app.test_client(), owner.token).delete(f"/v1/groups/{group}/members/{gone}")
+
+            threading.Thread(target=remove_it).start()
+
+        for uid in users:
+            usage = None if chance.random() < 0.3 else (chance.randrange(1, 900), 0, chance.randrange(1, 90))
+            faults: list[Action] = [chance.choice(_FAULTS[:4])] * chance.randrange(2)
+            last = Reply(_WORDS, usage, hang_after=0 if uid == gone else None)
+            attempts[uid] = world.books.expect(f"{payer}-{uid}", [*faults, last], remove if uid == gone else _nothing)
+
+        def one(
+            uid: str,
+            users: dict[str, User] = users,
+            chat: str = chat,
+            group: str = group,
+            fate: Fate | None = fate,
+        ) -> None:
+            user = User(world.app.test_client(), users[uid].token)
+            body = {"text": f"{payer}-{uid} says so", "group": group}
+            world.store.fate(fate, 2)
+            response = user.post(f"/v1/chats/{chat}/messages", body, Accept="text/event-stream", Idempotency_Key=uid)
+            list(events(response))
+            world.store.fate(None, 0)
+
+        with ThreadPoolExecutor(len(users)) as pool:
+            list(pool.map(one, users))
+        owed = {uid: attempt.owed for uid, attempt in attempts.items()}
+        payers = {f"group~{group}": sum(owed.values())} if payer == "group" else owed
+        everybody += payers
+        for uid, expected in payers.items():
+            report.difference_micro_usd += abs(expected - world.day(uid).number("cost_micro_usd"))
+        others = [*users, f"owner-{number}"] if payer == "group" else [f"group~{group}", f"owner-{number}"]
+        report.difference_micro_usd += sum(world.day(uid).number("cost_micro_usd") for uid in others)
+        report.turns += len(users)
+        report.in_groups += len(users)
+        report.removed_meanwhile += world.sqlite.get(Scope("demo").of_group(group).group_member(gone)) is None
+        report.calls += sum(attempt.calls for attempt in attempts.values())
+    # As in _continued: an admission may not have been acknowledged, and then nobody goes on with it.
+    world.clock.ahead = timedelta(seconds=world.services.metering.reservation_seconds + 1)
+    report.unsettled += sum(len(world.day(uid).reservations(world.clock(), expired=False)) for uid in everybody)
+    world.sqlite.close()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _group_crowds(world: _World, rounds: int, payer: str, report: Report) -> None:
+    """Rounds of 32 requests of the members of a group at once, with a budget that covers some of them."""
+    for number in range(rounds):
+        owner = sign_in(world.app, f"owner-{number}")
+        group, users = _new_group(world, owner, [f"member-{number}-{at}" for at in range(4)])
+        chat = owner.post("/v1/chats", {"group": group}).get_json()["id"]
+        members = list(users.values())
+        reply = Reply(usage=(20, 0, 90), pace=0.002)
+        attempts = [world.books.expect(f"{payer}-crowd-{number}-{at}", [reply]) for at in range(_AT_ONCE)]
+
+        def send(
+            at: int, number: int = number, members: list[User] = members, chat: str = chat, group: str = group
+        ) -> bool:
+            user = User(world.app.test_client(), members[at % len(members)].token)
+            body = {"text": f"{payer}-crowd-{number}-{at} hello", "group": group}
+            return user.post(f"/v1/chats/{chat}/messages", body).status_code == 429
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            report.refused_for_budget += sum(pool.map(send, range(_AT_ONCE)))
+        days = [world.day(uid) for uid in ([f"group~{group}"] if payer == "group" else users)]
+        report.turns += _AT_ONCE
+        report.in_groups += _AT_ONCE
+        report.calls += sum(attempt.calls for attempt in attempts)
+        spent = [day.number("cost_micro_usd") for day in days]
+        report.unsettled += sum(len(day.reservations(world.clock(), expired=False)) for day in days)
+        report.difference_micro_usd += abs(sum(attempt.owed for attempt in attempts) - sum(spent))
+        report.overruns += sum(cost > world.services.metering.plans["free"].daily_usd for cost in spent)
     world.sqlite.close()
 
 
