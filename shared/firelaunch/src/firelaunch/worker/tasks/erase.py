@@ -188,7 +188,7 @@ class Erasure:
     def _remove(self, user: Scope, kept: KeptDocuments, documents: Sequence[Document]) -> None:
         if kept.folder:
             heir = owner_of(self.store, user.of_group(str(kept.group)))
-            remove_messages(self.store, kept, documents, heir, self.discard)
+            remove_messages(self.store, user, kept, documents, heir, self.discard)
             return
         if kept.on_erase == "hand_over":
             self._hand_over(user.of_group(str(kept.group)), kept, documents)

@@ -38,9 +38,9 @@ def group_chats(store: ScopedStore, user: Scope, groups: Sequence[str]) -> Itera
 
 def written_in(user: Scope, group: str, chat_id: str, on_erase: OnErase) -> tuple[KeptDocuments, KeptDocuments]:
     """Return what a user wrote in a group's chat: messages, and ratings of answers."""
-    messages, folder = user.of_group(group).messages(chat_id), f"chats/{chat_id}/"
-    by_user = [Filter(name, "==", user.uid) for name in (WRITTEN, RATED)]
-    written, rated = (Query(messages, where=(each,), limit=_PAGE) for each in by_user)
+    place, folder = user.of_group(group), f"chats/{chat_id}/"
+    written = Query(place.messages(chat_id), where=(Filter("written_by", "==", user.uid),), limit=_PAGE)
+    rated = Query(place.messages(chat_id), where=(Filter("rating.by", "==", user.uid),), limit=_PAGE)
     return (
         KeptDocuments(written, WRITTEN, on_erase, group=group, folder=folder),
         KeptDocuments(rated, RATED, "anonymize", group=group, folder=folder, shown=("rating",)),
@@ -49,6 +49,7 @@ def written_in(user: Scope, group: str, chat_id: str, on_erase: OnErase) -> tupl
 
 def remove_messages(
     store: ScopedStore,
+    user: Scope,
     kept: KeptDocuments,
     documents: Sequence[Document],
     heir: Document | None,
@@ -65,7 +66,7 @@ def remove_messages(
     elif kept.on_erase == "hand_over" and heir is not None:
         _change(store, documents, {WRITTEN: heir.id, "author": str(heir.data.get("name", ""))})
     elif kept.on_erase == "delete":
-        _delete(store, kept, documents, discard)
+        _delete(store, user, kept, documents, discard)
     else:
         _change(store, documents, {WRITTEN: DELETE_FIELD, "author": DELETE_FIELD})
 
@@ -77,13 +78,17 @@ def _change(store: ScopedStore, documents: Sequence[Document], fields: dict[str,
 
 
 def _delete(
-    store: ScopedStore, kept: KeptDocuments, documents: Sequence[Document], discard: Callable[[Scope, str], object]
+    store: ScopedStore,
+    user: Scope,
+    kept: KeptDocuments,
+    documents: Sequence[Document],
+    discard: Callable[[Scope, str], object],
 ) -> None:
     """Delete messages with their answers and files, and what the chat's title and summary say of them."""
-    app, chat_path = store.scope, kept.query.collection.removesuffix("/messages")
-    oldest = next(iter(store.query(Query(kept.query.collection, order=(Order("created_at"),), limit=1))), None)
+    place, chat_id = user.of_group(str(kept.group)), kept.folder.split("/")[1]
     changes: dict[str, Any] = {"summary": "", "summary_until": DELETE_FIELD, "summarized": 0}
-    if oldest is not None and oldest.data.get(WRITTEN) == kept.query.where[0].value:
+    first = store.query(Query(place.messages(chat_id), order=(Order("created_at"),), limit=1))
+    if first and first[0].data.get(WRITTEN) == user.uid:
         changes["title"] = ""  # the first message gave it, or a model that was shown it
     for document in documents:
         # Ids end with "u" for a message, and with "a" for its answer, also those of replaced ones.
@@ -92,23 +97,22 @@ def _delete(
         counted = sum("replaced_by" not in each.data for each in gone)
         writes: list[Write] = [Delete(each.path) for each in gone]
         try:
-            store.commit([*writes, Update(chat_path, {**changes, "message_count": Increment(-counted)})])
+            changed = Update(place.chat(chat_id), {**changes, "message_count": Increment(-counted)})
+            store.commit([*writes, changed])
         except NotFound:  # the chat is being deleted
             store.commit(writes)
     files = {str(file["id"]) for document in documents for file in document.data.get("files", ())}
-    for file in files - _still_used(store, kept.query.collection, files):
-        discard(app.of_group(str(kept.group)), file)
+    for file in files - _still_used(store, place, chat_id) if files else ():
+        discard(place, file)
 
 
-def _still_used(store: ScopedStore, messages: str, files: set[str]) -> set[str]:
-    """Return those of ``files`` that another message of the chat has, too."""
-    if not files:
-        return set()
+def _still_used(store: ScopedStore, place: Scope, chat_id: str) -> set[str]:
+    """Return the ids of the files of all messages of a chat."""
     used: set[str] = set()
-    query = Query(messages, limit=_PAGE)
-    while page := store.query(query):
+    after: list[Any] | None = None
+    while True:
+        page = store.query(Query(place.messages(chat_id), limit=_PAGE, after=after))
         used |= {str(file["id"]) for message in page for file in message.data.get("files", ())}
-        query = Query(messages, limit=_PAGE, after=[page[-1].id])
         if len(page) < _PAGE:
-            break
-    return used & files
+            return used
+        after = [page[-1].id]

@@ -90,7 +90,8 @@ def kept_elsewhere(
         user_fields: the fields of the app's own collections that name users.
         groups: the groups that the user is or was a member of.
     """
-    own, sent = ((Filter(name, "==", user.uid),) for name in ("uid", "writer"))
+    own = (Filter("uid", "==", user.uid),)
+    sent = (Filter("writer", "==", user.uid),)
     root = f"apps/{user.app_id}"
     invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
     return (
