@@ -9,8 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs lock audit sbom clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean
 
 ##@ Begin
 
@@ -118,6 +117,9 @@ fuzz-api: setup ## Fuzz a served app by its OpenAPI document: make fuzz-api EXAM
 
 fuzz-metering: setup ## Compare what is settled with what a model server charged, whatever goes wrong: make fuzz-metering TURNS=10000
 	@PYTHONPATH=tests $(BIN)/python -m fuzz_metering $(or $(TURNS),10000)
+
+chaos: setup ## Play faults of the machine to a served app: disk, memory, clock, network, kill -9: build/chaos.json; ONLY=dns
+	@ONLY="$(ONLY)" PYTHONPATH=tests $(BIN)/python -m chaos
 
 chaos-budget: setup ## Kill processes while 1,000 guests use up a ceiling, against a model server's own books: build/chaos-budget.json
 	@PYTHONPATH=tests $(BIN)/python -m chaos_budget

@@ -46,7 +46,8 @@ def _print(outcome: Outcome) -> None:
     back = "never" if outcome.recovered_s is None else f"{outcome.recovered_s:.1f} s"
     sys.stdout.write(
         f"{outcome.fault:<36} lost {outcome.lost}, wrong_books {outcome.wrong_books}, recovered after {back}; "
-        f"during it {outcome.answered} answered, refused: {refused}; longest {outcome.longest_s} s\n"
+        f"during it {outcome.answered} answered, refused: {refused}; "
+        f"longest {outcome.longest_s} s; late {outcome.late}\n"
     )
     sys.stdout.write("".join(f"    {example}\n" for example in outcome.examples))
     sys.stdout.flush()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 from firelaunch.testing.models import Fault
 
 from .steps import killed_in
@@ -68,7 +71,7 @@ def disk_full(folder: Path, provider: Provider, size: Size) -> Outcome:
         world = World(app, provider)
         world.start()
         try:
-            with watched(world, "disk full", size.users) as (outcome, _):
+            with watched(world, "disk full", size.users) as outcome:
                 ballast = disk / "ballast"
                 until = time.monotonic() + size.seconds
                 with ballast.open("wb", buffering=0) as file:
@@ -90,7 +93,7 @@ def disk_read_only(folder: Path, provider: Provider, size: Size) -> Outcome:
         world = World(app, provider)
         world.start()
         try:
-            with watched(world, "disk read-only", size.users) as (outcome, _):
+            with watched(world, "disk read-only", size.users) as outcome:
                 # A file that is open for writing keeps a disk writable, so the worker dies, and the next one starts so.
                 os.kill(world.master, signal.SIGSTOP)
                 os.kill(world.worker, signal.SIGKILL)
@@ -116,7 +119,7 @@ def _remount(disk: Path, how: str) -> None:
 
 def memory_limit(folder: Path, provider: Provider, size: Size) -> Outcome:
     """Give the worker no more memory than it has."""
-    with _served(folder, provider) as world, watched(world, "no more memory", size.users) as (outcome, _):
+    with _served(folder, provider) as world, watched(world, "no more memory", size.users) as outcome:
         pid = world.worker
         before = resource.prlimit(pid, resource.RLIMIT_AS)
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
@@ -128,7 +131,7 @@ def memory_limit(folder: Path, provider: Provider, size: Size) -> Outcome:
 
 def out_of_memory(folder: Path, provider: Provider, size: Size) -> Outcome:
     """Have the kernel kill the worker, as it does where a container's memory is used up."""
-    with _served(folder, provider) as world, watched(world, "killed for its memory", size.users) as (outcome, _):
+    with _served(folder, provider) as world, watched(world, "killed for its memory", size.users) as outcome:
         for _ in range(3):
             os.kill(world.worker, signal.SIGKILL)
             time.sleep(size.seconds / 3)
@@ -137,7 +140,7 @@ def out_of_memory(folder: Path, provider: Provider, size: Size) -> Outcome:
 
 def descriptors_gone(folder: Path, provider: Provider, size: Size) -> Outcome:
     """Let the worker open no more file than it has open."""
-    with _served(folder, provider) as world, watched(world, "no more descriptors", size.users) as (outcome, _):
+    with _served(folder, provider) as world, watched(world, "no more descriptors", size.users) as outcome:
         pid = world.worker
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         world.limit(resource.RLIMIT_NOFILE, len(list(Path(f"/proc/{pid}/fd").iterdir())))
@@ -162,7 +165,7 @@ def _clock(fault: str, shift: str) -> Play:
         environ = {"LD_PRELOAD": str(library), "CHAOS_CLOCK": str(told)}
         with (
             _served(folder / "app", provider, **environ) as world,
-            watched(world, fault, size.users) as (outcome, _),
+            watched(world, fault, size.users) as outcome,
         ):
             _write_in_place(told, shift)
             time.sleep(size.seconds)
@@ -191,7 +194,7 @@ def dns_gone(folder: Path, provider: Provider, size: Size) -> Outcome:
         before = ("unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh")
         with (
             _served(folder / "app", provider, before=before, OPENAI_BASE_URL=url) as world,
-            watched(world, "no name server", size.users) as (outcome, _),
+            watched(world, "no name server", size.users) as outcome,
         ):
             _write_in_place(hosts, "127.0.0.1 localhost\n")
             time.sleep(size.seconds)
@@ -218,7 +221,7 @@ def _silent_name_server() -> Iterator[str]:
 
 def _provider_down(fault: str, down: Fault) -> Play:
     def played(folder: Path, provider: Provider, size: Size) -> Outcome:
-        with _served(folder, provider) as world, watched(world, fault, size.users) as (outcome, _):
+        with _served(folder, provider) as world, watched(world, fault, size.users) as outcome:
             provider.down = down
             time.sleep(size.seconds)
             provider.down = None
@@ -230,9 +233,9 @@ def _provider_down(fault: str, down: Fault) -> Play:
 # The store.
 
 
-def store_slow(folder: Path, provider: Provider, size: Size) -> Outcome:
+def store_locked(folder: Path, provider: Provider, size: Size) -> Outcome:
     """Have another process hold the database's lock."""
-    with _served(folder, provider) as world, watched(world, "a store that is locked", size.users) as (outcome, _):
+    with _served(folder, provider) as world, watched(world, "a store that is locked", size.users) as outcome:
         path = world.app / ".firelaunch" / "data.sqlite3"
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -241,13 +244,69 @@ def store_slow(folder: Path, provider: Provider, size: Size) -> Outcome:
     return outcome
 
 
+def firestore_slow(folder: Path, provider: Provider, size: Size) -> Outcome:
+    """Delay everything that is sent to Firestore, which the emulator plays, and everything that it sends."""
+    try:
+        emulator = Emulator.start()
+    except EmulatorUnavailable as error:
+        raise Skipped(str(error)) from error
+    with emulator, _Wire(emulator.host) as wire:
+        project = f"demo-{secrets.token_hex(8)}"
+        app = app_in(folder, **{'project = ""': f'project = "{project}"'})
+        world = World(app, provider, FIRELAUNCH_MODE="emulators", FIRESTORE_EMULATOR_HOST=wire.host)
+        world.store = emulator.store(project)
+        world.start()
+        try:
+            with watched(world, "a Firestore that takes a second a message", size.users) as outcome:
+                wire.delay = 1.0
+                time.sleep(size.seconds)
+                wire.delay = 0.0
+            return outcome
+        finally:
+            world.stop()
+            world.store.close()
+
+
+class _Wire:
+    """A TCP connection to ``target`` that can be slow."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._server.getsockname()[1]}"
+        self.delay = 0.0
+
+    def __enter__(self) -> _Wire:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # it was closed
+            while True:
+                client, _ = self._server.accept()
+                server = socket.create_connection(self._target)
+                for source, sink in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError), source, sink:
+            while data := source.recv(65_536):
+                time.sleep(self.delay)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
 # The process.
 
 
 def sigterm_with_streams(folder: Path, provider: Provider, size: Size) -> Outcome:
     """End the process as Cloud Run does while streams are open, and start it anew."""
     with _served(folder, provider, CONCURRENCY=str(size.streams + 20)) as world:
-        with watched(world, f"SIGTERM with {size.streams} streams", size.streams, calm=3) as (outcome, _):
+        with watched(world, f"SIGTERM with {size.streams} streams", size.streams, calm=3) as outcome:
             world.stop()
             world.start()
         return outcome
@@ -256,7 +315,7 @@ def sigterm_with_streams(folder: Path, provider: Provider, size: Size) -> Outcom
 def master_killed(folder: Path, provider: Provider, size: Size) -> Outcome:
     """Kill all processes at once, and start anew."""
     with _served(folder, provider) as world:
-        with watched(world, "kill -9 of all processes", size.users) as (outcome, _):
+        with watched(world, "kill -9 of all processes", size.users) as outcome:
             assert world.process is not None
             os.killpg(world.master, signal.SIGKILL)
             world.process.wait()
@@ -276,7 +335,8 @@ FAULTS: dict[str, Play] = {
     "provider-refuses": _provider_down("every provider cuts connections", Fault(0)),
     "provider-fails": _provider_down("every provider answers 500", Fault(500)),
     "provider-hangs": _provider_down("every provider is silent", Fault(500, wait=60)),
-    "store-locked": store_slow,
+    "store-locked": store_locked,
+    "store-slow": firestore_slow,
     "sigterm": sigterm_with_streams,
     "kill-all": master_killed,
     "kill-turn": lambda folder, provider, _: killed_in("turn", folder, provider),

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from firelaunch.store.base import DocumentStore, Query
 from firelaunch.testing.models import Action, Fault, ModelServer, Reply
 from support import PYTHON, ROOT, clean_environ, copy_template, free_port
 
@@ -30,6 +31,10 @@ REQUEST_SECONDS = 6
 
 _APP = "my-app"
 _GIVE_UP = 90.0
+
+
+Books = tuple[Sequence[tuple[str, Mapping[str, Any]]], Sequence[Mapping[str, Any]]]
+"""The days by user, and the calls."""
 
 
 class Skipped(Exception):
@@ -128,6 +133,8 @@ class World:
             }
         )
         self.process: subprocess.Popen[bytes] | None = None
+        self.store: DocumentStore | None = None
+        """Where the data is, if it is not in the app's folder."""
 
     def start(self, wait: bool = True) -> None:
         """Start gunicorn, and wait until the app answers."""
@@ -194,6 +201,20 @@ class World:
 
     def books(self) -> tuple[dict[str, int], dict[str, int], int, int]:
         """Return what users' days and their calls' records say by user, the paid calls, and what is reserved."""
+        days, calls = self._of_sqlite() if self.store is None else self._of_firestore(self.store)
+        by_day: Counter[str] = Counter()
+        reserved, now = 0, datetime.now(UTC).timestamp()
+        for uid, day in days:
+            by_day[uid] += day.get("cost_micro_usd", 0)
+            reserved += sum(_time(held["expires_at"]) > now for held in day.get("reservations", {}).values())
+        by_call: Counter[str] = Counter()
+        for call in calls:
+            by_call[call["uid"]] += call["cost_micro_usd"]
+        paid = sum(call["cost_micro_usd"] > 0 for call in calls)
+        return dict(by_day), dict(by_call), paid, reserved
+
+    def _of_sqlite(self) -> Books:
+        """Read the days and the calls with none of the product's own code."""
         with closing(sqlite3.connect(f"file:{self.app}/.firelaunch/data.sqlite3?mode=ro", uri=True)) as connection:
             days = connection.execute(
                 "SELECT path, data FROM documents WHERE path GLOB ?", (f"apps/{_APP}/users/*/usage/*",)
@@ -201,24 +222,21 @@ class World:
             calls = connection.execute(
                 "SELECT data FROM documents WHERE collection = ?", (f"apps/{_APP}/calls",)
             ).fetchall()
-        by_day: Counter[str] = Counter()
-        reserved = 0
-        for path, text in days:
-            day = json.loads(text)
-            by_day[path.split("/")[3]] += day.get("cost_micro_usd", 0)
-            now = datetime.now(UTC).timestamp()
-            reserved += sum(_time(held["expires_at"]) > now for held in day.get("reservations", {}).values())
-        by_call: Counter[str] = Counter()
-        paid = 0
-        for (text,) in calls:
-            call = json.loads(text)
-            by_call[call["uid"]] += call["cost_micro_usd"]
-            paid += call["cost_micro_usd"] > 0
-        return dict(by_day), dict(by_call), paid, reserved
+        return [(path.split("/")[3], json.loads(text)) for path, text in days], [json.loads(text) for (text,) in calls]
+
+    def _of_firestore(self, store: DocumentStore) -> Books:
+        days = []
+        for uid in store.ids(f"apps/{_APP}/users"):
+            folder = f"apps/{_APP}/users/{uid}/usage"
+            found = store.get_many([f"{folder}/{day}" for day in store.ids(folder)])
+            days += [(uid, document.data) for document in found if document is not None]
+        return days, [document.data for document in store.query(Query(f"apps/{_APP}/calls"))]
 
 
 def _time(value: Any) -> float:
-    # The store marks a string that stands for a time.
+    if isinstance(value, datetime):
+        return value.timestamp()
+    # SQLite's store marks a string that stands for a time.
     return datetime.fromisoformat(str(value).removeprefix("\x01t")).timestamp()
 
 
@@ -230,8 +248,7 @@ class Users:
         self._users = [_User(f"{prefix}{number}", number) for number in range(count)]
         self._threads = [threading.Thread(target=self._go_on, args=(user,)) for user in self._users]
         self._lock = threading.Lock()
-        self.during = threading.Event()
-        self.outcome: Outcome | None = None
+        self._asked: list[tuple[float, float, str]] = []
 
     def __enter__(self) -> Users:
         for thread in self._threads:
@@ -255,24 +272,27 @@ class Users:
     def _go_on(self, user: _User) -> None:
         with httpx.Client(base_url=self._world.url, timeout=45, trust_env=False) as client:
             while not self._over.is_set():
-                began, during = time.monotonic(), self.during.is_set()
+                began = time.monotonic()
                 try:
                     status = str(user.act(client))
                 except httpx.TransportError:
                     status = "none"
-                if (during or self.during.is_set()) and self.outcome is not None:
-                    with self._lock:
-                        self._count(self.outcome, status, time.monotonic() - began)
+                with self._lock:
+                    self._asked.append((began, time.monotonic(), status))
                 if not status.startswith("2"):
                     user.headers = {}
                     self._over.wait(0.2)
 
-    def _count(self, outcome: Outcome, status: str, seconds: float) -> None:
-        outcome.longest_s = max(outcome.longest_s, round(seconds, 1))
-        if status.startswith("2"):
-            outcome.answered += 1
-        else:
-            outcome.refused[status] = outcome.refused.get(status, 0) + 1
+    def count(self, outcome: Outcome, start: float, end: float) -> None:
+        """Count the requests that were on their way between two times."""
+        for began, ended, status in self._asked:
+            if began >= end or ended <= start:
+                continue
+            outcome.longest_s = max(outcome.longest_s, round(ended - began, 1))
+            if status.startswith("2"):
+                outcome.answered += 1
+            else:
+                outcome.refused[status] = outcome.refused.get(status, 0) + 1
 
     def look_for_all(self, outcome: Outcome) -> None:
         """Count what is lost, and what is wrong in the books, once nothing is on its way any more."""
@@ -369,15 +389,14 @@ class _User:
         self.headers = {}
         headers = {"Authorization": f"Bearer {client.post('/dev/token', json={'uid': self.uid}).json()['token']}"}
         for chat in {chat for chat, _, _ in self.sent}:
-            texts = _texts(client, chat, headers)
-            for sent_in, text, answer in self.sent:
-                if sent_in != chat:
-                    continue
-                at = [number for number, each in enumerate(texts) if each == text]
-                if len(at) != 1:
-                    yield f"{text!r} is there {len(at)} times"
-                elif texts[at[0] + 1 : at[0] + 2] != [answer]:
-                    yield f"the answer to {text!r} is not there"
+            texts = Counter(_texts(client, chat, headers))
+            promised = [(text, answer) for sent_in, text, answer in self.sent if sent_in == chat]
+            for text, _ in promised:
+                if texts[text] != 1:
+                    yield f"{text!r} is there {texts[text]} times"
+            for answer, count in Counter(answer for _, answer in promised).items():
+                if texts[answer] < count:
+                    yield f"{self.uid} got {answer[:20]!r} {count} times, and the chat has it {texts[answer]} times"
         for document in self.documents:
             status = _status_in_the_end(client, document, headers)
             if status in {"", "failed"}:
@@ -420,20 +439,21 @@ def first_answer(world: World, uid: str, seconds: float = 60.0) -> float | None:
 
 
 @contextmanager
-def watched(world: World, fault: str, users: int, *, calm: float = 1.5) -> Iterator[tuple[Outcome, Users]]:
+def watched(world: World, fault: str, users: int, *, calm: float = 1.5) -> Iterator[Outcome]:
     """Let users go on while the block plays a fault, then look at what they were promised."""
     outcome = Outcome(fault)
     worker = world.worker
     with Users(world, users) as crowd:
+        give_up = time.monotonic() + 30
+        while crowd.promised < users and time.monotonic() < give_up:
+            time.sleep(0.05)
         time.sleep(calm)
-        crowd.outcome = outcome
-        crowd.during.set()
-        try:
-            yield outcome, crowd
-        finally:
-            crowd.during.clear()
+        start = time.monotonic()
+        yield outcome
+        end = time.monotonic()
         outcome.recovered_s = first_answer(world, "newcomer")
         time.sleep(calm)
+    crowd.count(outcome, start, end)
     outcome.restarts = int(world.worker != worker)
     if outcome.recovered_s is not None:
         crowd.look_for_all(outcome)
