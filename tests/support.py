@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import app_forks
 import httpx
+from app_forks import ForkedProcess
 
 if TYPE_CHECKING:
     import pytest
@@ -69,7 +71,7 @@ def clean_environ(**more: str) -> dict[str, str]:
 class Server:
     """A served app."""
 
-    process: subprocess.Popen[bytes]
+    process: ForkedProcess
     url: str
     log: Path
     client: httpx.Client
@@ -123,16 +125,9 @@ def served(folder: Path, **environ: str) -> Iterator[Server]:
     """The app in ``folder`` under gunicorn, as ``make serve`` runs it."""
     port = free_port()
     log = folder / "server.log"
-    command = [PYTHON, "-m", "gunicorn", "-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
+    words = ["-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
     with log.open("ab") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=clean_environ(PORT=str(port), HOST="127.0.0.1", **environ),
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
+        process = app_forks.start(words, folder, clean_environ(PORT=str(port), HOST="127.0.0.1", **environ), out)
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         try:
@@ -144,7 +139,7 @@ def served(folder: Path, **environ: str) -> Iterator[Server]:
                 process.wait(timeout=30)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> None:
+def _wait_until_ready(process: ForkedProcess, client: httpx.Client, log: Path) -> None:
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
         assert process.poll() is None, log.read_text()

@@ -6,11 +6,14 @@ dollar per million tokens is a micro-dollar per token, so the table's figures se
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 from ..errors import SettingsError
@@ -31,6 +34,7 @@ CLAUDE_IN_A_REGION: Final = Decimal("1.1")
 
 _TABLE = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
 _MICRO = Decimal(1_000_000)
+_RENEWAL = "genai_prices.update_prices"
 
 _SEARCH = 14_000
 """Micro-dollars of one web search by Gemini 3 and later."""
@@ -242,8 +246,7 @@ def table_cost(provider: str, model: str, tokens: TokenCounts) -> Decimal:
 
 
 def _calculation(provider: str, model: str, tokens: TokenCounts) -> Any:
-    import genai_prices
-
+    genai_prices = _imported_table()
     audio = {"input_audio_tokens": tokens.audio, "cache_audio_read_tokens": tokens.cached_audio} if tokens.audio else {}
     usage = genai_prices.Usage(
         input_tokens=tokens.input,
@@ -253,3 +256,34 @@ def _calculation(provider: str, model: str, tokens: TokenCounts) -> Any:
         **audio,
     )
     return genai_prices.calc_price(usage, model, provider_id=provider)
+
+
+@cache
+def _imported_table() -> Any:
+    """Import genai-prices without the part that renews the table over the network.
+
+    That part would bring asyncio and an HTTP client into each start. It is imported by whoever asks the package for it.
+    """
+    if "genai_prices" in sys.modules:
+        return sys.modules["genai_prices"]
+    stand_in: Any = ModuleType(_RENEWAL)
+    names = ("UpdatePrices", "wait_prices_updated_sync", "wait_prices_updated_async")
+    for name in names:
+        setattr(stand_in, name, None)
+    sys.modules[_RENEWAL] = stand_in
+    try:
+        import genai_prices
+    finally:
+        del sys.modules[_RENEWAL]
+    package: Any = genai_prices
+    for name in (*names, "update_prices"):
+        package.__dict__.pop(name, None)
+    package.__getattr__ = lambda name: _renewal(name, names)
+    return package
+
+
+def _renewal(name: str, names: Iterable[str]) -> Any:
+    """Return what the package ``genai_prices`` is asked for and does not have."""
+    if name in names:
+        return getattr(importlib.import_module(_RENEWAL), name)
+    raise AttributeError(f"module 'genai_prices' has no attribute {name!r}")
