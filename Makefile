@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean
+.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean pictures
 
 ##@ Begin
 
@@ -65,6 +65,9 @@ docs: setup ## Write the settings, the architecture's picture, the costs and the
 
 docs-site: setup ## Build the documents as a site, and check their links: build/docs/site
 	@$(BIN)/python tools/docs_site.py
+
+pictures: setup ## Take the documents' pictures with Chromium, for docs-site: build/pictures
+	@PYTHONPATH=tests $(BIN)/python -m pictures
 
 types: setup ## Write the web client's types of the API anew, after a change of the API
 	@PYTHONPATH=tests $(BIN)/python -m web.api_types

@@ -94,8 +94,11 @@ def test_each_page_is_in_the_index_by_task_and_the_site_has_each_page_once() -> 
     assert listed <= there
 
 
-def test_the_sites_links_lead_to_its_pages_and_links_to_code_become_text() -> None:
+def test_the_sites_links_lead_to_its_pages_and_links_to_code_become_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site: Any = load(ROOT / "tools" / "docs_site.py")
+    monkeypatch.setattr(site, "PICTURES", tmp_path)
     readme = site.page(ROOT / "README.md")
     assert "](docs/" not in readme
     assert "](contributing.md)" in readme
@@ -103,6 +106,15 @@ def test_the_sites_links_lead_to_its_pages_and_links_to_code_become_text() -> No
         for target in re.findall(r"\]\((?!\w+:)([^)#\s]+)", site.page(page)):
             there = (Path("/") / site.place_of(page).parent / target).resolve().relative_to("/")
             assert there in {site.place_of(each) for each in site.pages()}, f"{page.name}: {target}"
+
+
+def test_a_picture_stands_where_its_page_says_if_it_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site: Any = load(ROOT / "tools" / "docs_site.py")
+    monkeypatch.setattr(site, "PICTURES", tmp_path)
+    page = ROOT / "docs" / "concepts" / "documents.md"
+    assert "chat.png" not in site.page(page)
+    (tmp_path / "chat.png").touch()
+    assert "](../pictures/chat.png)\n" in site.page(page)
 
 
 def test_the_picture_of_the_architecture_is_of_the_imports_as_they_are() -> None:

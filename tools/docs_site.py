@@ -20,6 +20,10 @@ BUILD = ROOT / "build" / "docs"
 BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 """Pages that stand beside docs/; the site has them as ``start.md`` and so on."""
 
+PICTURES = ROOT / "build" / "pictures"
+"""What ``make pictures`` took. A page says where one belongs: ``<!-- picture: ops, The page for admins -->``."""
+
+_PICTURE = re.compile(r"^<!-- picture: (\w+), (.*?) -->\n", re.MULTILINE)
 _LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:)([^)#\s]*)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 
@@ -54,8 +58,13 @@ def page(file: Path) -> str:
         up = "../" * (len(own.parts) - 1)
         return f"[{text}]({up}{there.as_posix()}{anchor})"
 
+    def picture(found: re.Match[str]) -> str:
+        name, says = f"{found[1]}.png", found[2]
+        up = "../" * (len(own.parts) - 1)
+        return f"![{says}]({up}pictures/{name})\n" if (PICTURES / name).is_file() else ""
+
     parts = _FENCE.split(re.sub(r"^<!-- [\w ]+ -->\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    return "".join(part if _FENCE.fullmatch(part) else _LINK.sub(link, part) for part in parts)
+    return "".join(part if _FENCE.fullmatch(part) else _PICTURE.sub(picture, _LINK.sub(link, part)) for part in parts)
 
 
 def pages() -> Iterator[Path]:
@@ -96,6 +105,9 @@ def prepare(folder: Path) -> Path:
         target = folder / "pages" / _place(file)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page(file), encoding="utf-8")
+    for file in PICTURES.glob("*.png"):
+        (folder / "pages" / "pictures").mkdir(exist_ok=True)
+        shutil.copyfile(file, folder / "pages" / "pictures" / file.name)
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     more = {"docs_dir": "pages", "site_dir": "site", "nav": navigation()}
     config = folder / "mkdocs.yml"
