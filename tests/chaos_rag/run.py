@@ -355,7 +355,7 @@ def _until(
     over: Callable[[], bool], herd: _Herd, workers: _Herd, goal: int, report: Report, say: Say, services: Services
 ) -> None:
     """Kill now and then until there were enough, then wait for the work to end."""
-    give_up = 0.0
+    give_up, seen = 0.0, (-1, -1)
     next_kill = time.monotonic() + 1.5
     while not over():
         workers.tend()
@@ -368,7 +368,11 @@ def _until(
             if time.monotonic() > give_up:
                 report.examples.append("the work did not end")
                 return
-        ready = sum(record.data["status"] == "ready" for _, record in _records(services))
+        records = [record.data for _, record in _records(services)]
+        ready = sum(record["status"] == "ready" for record in records)
+        done = (ready, sum(len(record["indexed"] or {}) for record in records))
+        if done != seen:  # it is slow, not stuck
+            seen, give_up = done, 0.0
         say(f"{ready} documents ready, {report.killed} of {goal} processes killed ")
         time.sleep(0.1)
 

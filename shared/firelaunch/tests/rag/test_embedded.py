@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 from firelaunch.errors import IndexFailed
-from firelaunch.rag.index import shard
+from firelaunch.rag.index import postings, shard
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.vectors import Matrix, unit
-from firelaunch.rag.index.words import Analyzer
+from firelaunch.rag.index.words import Analyzer, mark_of, parts_of
 from firelaunch.scope import Scope
 
 ADA = Scope("demo", "ada")
@@ -180,6 +182,83 @@ def test_entries_without_vectors_are_found_by_words_alone(tmp_path: Path) -> Non
     index.upsert(ADA, "v1", [Entry("a", "d", "wings")])
     assert index.nearest(ADA, "v1", np.ones(D, np.float32), 5) == []
     assert len(index.matching(ADA, "v1", "wing", 5)) == 1
+    index.close()
+
+
+TOPICS = ("aspirin dose fever the", "wing lift flow", "refund policy the order", "die versicherung zahlt den schaden")
+
+
+def ranked_by_sqlite(index: EmbeddedIndex, scope: Scope, question: str) -> dict[str, float]:
+    """What SQLite's own BM25 finds for a question, each entry with its score."""
+
+    def any_of(terms: Iterable[str]) -> str:
+        return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"
+
+    (path,) = (index._folder / scope.app_id / "v1").glob("*.sqlite3")
+    with closing(sqlite3.connect(path)) as connection:
+        present = [name for (name,) in connection.execute("SELECT name FROM languages")]
+        queries = []
+        for part in parts_of(Analyzer().question(question, present)):
+            query = any_of(part.weight * part.forms)
+            if part.fragments:
+                query += f" OR ({any_of(part.weight * part.fragments)} NOT marks : {any_of(part.forms)})"
+            marks = any_of(map(mark_of, part.languages))
+            queries.append(f"(({query}) AND marks : {marks})" if part.languages else f"({query})")
+        sql = (
+            "SELECT e.id, -bm25(terms, 1.0, 0.03, 0.0) FROM terms JOIN entries e ON e.row = terms.rowid "
+            "WHERE terms MATCH ?"
+        )
+        return dict(connection.execute(sql, (" OR ".join(queries),)).fetchall())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_words_are_scored_as_sqlite_scores_them_after_each_write_and_removal(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postings, "_MOST_ADDED", 30)  # so that postings are both appended and read again
+    dice = random.Random(seed)  # noqa: S311 - the same dice each time
+    languages = ("english", "german") if seed % 2 else ("english",)
+    index = EmbeddedIndex(tmp_path)
+
+    def entry(number: int) -> Entry:
+        language = dice.choice(languages)
+        words = " ".join(TOPICS).split() if language == "english" else [*TOPICS[3].split(), "Schadenfall", "zahlung"]
+        text = " ".join(dice.choice(words) for _ in range(dice.randrange(1, 60)))
+        return Entry(f"e{number}", f"d{number % 7}", text, place={"language": language})
+
+    for step in range(12):
+        index.upsert(ADA, "v1", [entry(dice.randrange(120)) for _ in range(dice.choice([1, 3, 40]))])
+        if dice.random() < 0.4:
+            index.delete(ADA, f"d{dice.randrange(7)}")
+        for question in (*TOPICS, "the order", "Schaden", "aspirin aspirin wing"):
+            wanted = ranked_by_sqlite(index, ADA, question)
+            found = {hit.entry.id: hit.score for hit in index.matching(ADA, "v1", question, 200)}
+            assert found == pytest.approx(wanted, rel=1e-5), (step, question)
+    index.close()
+
+
+def test_a_search_reads_each_term_from_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = shard._postings
+    monkeypatch.setattr(shard, "_postings", lambda connection, term: read.append(term) or original(connection, term))
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", [Entry(f"e{n}", "d", f"wing number {n}") for n in range(50)])
+    for number in range(3):
+        assert len(index.matching(ADA, "v1", "wing numbers", 60)) == 50 + number
+        index.upsert(ADA, "v1", [Entry(f"more{number}", "d", "another wing")])
+    assert sorted(read) == ["number", "wing"]
+    index.close()
+
+
+def test_postings_beyond_the_bound_on_memory_are_read_again_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postings, "_MOST_POSTINGS", 30)
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", [Entry(f"e{n}", "d", f"wing flow{n}") for n in range(40)])
+    for _ in range(2):
+        assert len(index.matching(ADA, "v1", "wing", 60)) == 40
+        assert next(hit.entry.id for hit in index.matching(ADA, "v1", "flow7", 60)) == "e7"
     index.close()
 
 

@@ -97,7 +97,9 @@ class EmbeddedIndex:
         Scores are BM25's, from each owner's own statistics.
         """
         shards = [self._shard(each, version) for each in scopes_of(scope, library)]
-        return _best([hit for shard in shards for hit in shard.matching(query, k, where or {})], k)
+        hits = _best([hit for shard in shards for hit in shard.matching(query, k, where or {})], k)
+        self._make_room()
+        return hits
 
     def texts(self, scope: Scope, hits: Sequence[Hit]) -> list[Hit]:  # noqa: ARG002 - of the port
         """Return the hits with their texts, as :class:`~firelaunch.rag.index.base.Index` describes."""

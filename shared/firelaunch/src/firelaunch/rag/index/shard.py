@@ -6,7 +6,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,11 @@ from ...store.fence import Fence
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .typos import Vocabulary, corrected
-from .words import FRAGMENT_WEIGHT, Analyzed, Analyzer, QueryPart, chosen, mark_of, parts_of
+from .words import MARK, Analyzed, Analyzer, QueryPart, chosen, is_word, mark_of, parts_of
 
 if TYPE_CHECKING:
     from .base import Vector
+    from .postings import Lexicon, Texts
     from .vectors import Matrix
 
 __all__ = ["Shard"]
@@ -78,7 +80,9 @@ class Shard:
         self._closed = False
         self._writing = threading.Lock()
         self._loading = threading.Lock()
+        self._asking = threading.Lock()
         self._matrix: _Loaded | None = None
+        self._lexicon: Lexicon | None = None
         self._file: tuple[int, int] | None = None
         self._marked = True
         """False for a file from before marks, which has one column of terms."""
@@ -90,18 +94,18 @@ class Shard:
 
     @property
     def memory(self) -> int:
-        """Bytes of the vectors in memory."""
-        loaded = self._matrix
-        return loaded.matrix.nbytes if loaded else 0
+        """Bytes of the vectors and postings in memory."""
+        loaded, lexicon = self._matrix, self._lexicon
+        return (loaded.matrix.nbytes if loaded else 0) + (lexicon.nbytes if lexicon else 0)
 
     def forget(self) -> None:
-        """Free the vectors in memory; the next search reads them again."""
-        self._matrix = None
+        """Free the vectors and postings in memory; the next search reads them again."""
+        self._matrix = self._lexicon = None
 
     def close(self) -> None:
         """Close connections, each as soon as it is no longer in use."""
         self._closed = True
-        self._matrix = None
+        self._matrix = self._lexicon = None
         self._spare.close(self)
 
     def upsert(self, entries: Sequence[Entry], fence: Fence | None = None) -> None:
@@ -162,15 +166,14 @@ class Shard:
             parts = parts_of(corrected(words, _Terms(connection)))
             if not parts:
                 return []
-            condition, values = _condition(where)
-            # "+" keeps FTS5 from matching once for each rowid: it matches once, and the filter follows.
-            filter_sql = f"AND +rowid IN (SELECT e.row FROM entries e WHERE {condition})" if where else ""  # noqa: S608
-            rows = connection.execute(
-                f"SELECT {_COLUMNS}, best.score FROM entries e JOIN (SELECT rowid AS row, rank AS score FROM terms "  # noqa: S608
-                f"WHERE terms MATCH ? {filter_sql} ORDER BY rank LIMIT ?) best USING (row) ORDER BY best.score, e.row",
-                (_match(parts, marked=self._marked), *values, k),
-            )
-            return [self._hit(row, -row[-1]) for row in rows]
+            if not self._marked:
+                parts = [QueryPart((), part.forms, (), part.weight) for part in parts]
+            scores = dict(self._best(connection, parts, k, where))
+            sql = f"SELECT {_COLUMNS}, e.row FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))"  # noqa: S608
+            rows = connection.execute(sql, (json.dumps(list(scores)),)).fetchall()
+        # The scores are in the order of the hits.
+        found = {row[-1]: row for row in rows}
+        return [self._hit(found[row], score) for row, score in scores.items() if row in found]
 
     def read(self, document: str) -> list[Hit]:
         """Return a document's entries with their vectors."""
@@ -231,6 +234,43 @@ class Shard:
             if loaded is None or loaded.generation != generation:
                 loaded = self._matrix = _refresh(connection, loaded, generation, dimensions)
             return loaded.matrix
+
+    def _best(
+        self, connection: sqlite3.Connection, parts: Sequence[QueryPart], k: int, where: Where
+    ) -> list[tuple[int, float]]:
+        """Return the rows that match the parts best, as of the connection's transaction, which may begin anew."""
+        with self._asking:
+            lexicon = self._load_lexicon(connection)
+            allowed = _allowed(connection, lexicon, where)
+            return lexicon.best(parts, k, lambda term: _postings(connection, term), allowed)
+
+    def _load_lexicon(self, connection: sqlite3.Connection) -> Lexicon:
+        """Return the texts as of the connection's transaction. Changes since the last time are read first."""
+        from .postings import Lexicon
+
+        lexicon = self._lexicon
+        if lexicon is not None and lexicon.generation == _state(connection)[0]:
+            return lexicon
+        # Another thread may have loaded a newer state than this transaction sees, so begin a new transaction.
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
+        generation, _ = _state(connection)
+        oldest, newest = connection.execute("SELECT min(number), max(number) FROM removals").fetchone()
+        last = newest or 0
+        if lexicon is None or lexicon.worn or lexicon.removals + 1 < (oldest or 0):
+            lexicon = self._lexicon = Lexicon(generation, last, _texts(connection, 0))
+            return lexicon
+        removed = connection.execute("SELECT row FROM removals WHERE number > ?", (lexicon.removals,)).fetchall()
+        known = lexicon.texts.last
+        added = _texts(connection, known)
+        lexicon.update(generation, last, [row[0] for row in removed], added, lambda: self._terms_of(connection, known))
+        return lexicon
+
+    def _terms_of(self, connection: sqlite3.Connection, after: int) -> list[Counter[str]]:
+        """Return how often each of the texts behind a row has each term."""
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM entries e WHERE e.row > ? ORDER BY e.row", (after,))  # noqa: S608
+        analyzed = [self._analyzed(_entry(row)) for row in rows]
+        return [Counter([*each.terms, mark_of(each.language)]) for each in analyzed]
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection | None]:
@@ -302,8 +342,6 @@ class Shard:
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                 for statement in _SCHEMA.split(";\n"):
                     connection.execute(statement)
-                weights = f"bm25(1.0, {FRAGMENT_WEIGHT}, 0.0)"
-                connection.execute("INSERT INTO terms (terms, rank) VALUES ('rank', ?)", (weights,))
                 connection.execute("INSERT INTO about VALUES (?, ?, ?, ?, NULL, 0)", self._about)
                 connection.execute(f"PRAGMA user_version = {_LAYOUT}")
             connection.execute("COMMIT")
@@ -338,23 +376,49 @@ class _Terms(Vocabulary):
         return dict(rows.fetchall())
 
 
-def _match(parts: Sequence[QueryPart], *, marked: bool) -> str:
-    """Return the query of FTS5 for the parts of a question."""
-    found: dict[tuple[str, ...], list[str]] = {}
-    for part in parts:
-        forms = _any(part.weight * part.forms)
-        if part.fragments and marked:
-            forms += f" OR ({_any(part.weight * part.fragments)} NOT marks : {_any(part.forms)})"
-        found.setdefault(part.languages if marked else (), []).append(forms)
-    queries = []
-    for languages, expressions in found.items():
-        joined = f"({' OR '.join(expressions)})"
-        queries.append(f"({joined} AND marks : {_any(map(mark_of, languages))})" if languages else joined)
-    return " OR ".join(queries)
+def _texts(connection: sqlite3.Connection, after: int) -> Texts:
+    """Return the texts behind a row, with their lengths."""
+    from .postings import Texts
+
+    sizes = connection.execute("SELECT id, sz FROM terms_docsize WHERE id > ? ORDER BY id", (after,)).fetchall()
+    return Texts.of([row for row, _ in sizes], [_length(size) for _, size in sizes])
 
 
-def _any(terms: Iterable[str]) -> str:
-    return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"
+def _length(size: bytes) -> int:
+    """Return the sum of the numbers of FTS5's record of a text's length, one for each column.
+
+    They are SQLite's varints (https://sqlite.org/fileformat.html#varint): seven bits a byte, the highest ones first.
+    """
+    total = number = 0
+    for byte in size:
+        number = number << 7 | byte & 0x7F
+        if byte < 0x80:
+            total += number
+            number = 0
+    return total
+
+
+def _postings(connection: sqlite3.Connection, term: str) -> list[tuple[int, float]]:
+    """Return the rows that have a term, in order, each with its BM25 for this term alone. Marks count nothing."""
+    column = "marks" if term[0] == MARK else "words" if is_word(term) else "fragments"
+    sql = "SELECT rowid, -bm25(terms, 1.0, 1.0, 0.0) FROM terms WHERE terms MATCH ? ORDER BY rowid"
+    return connection.execute(sql, (f'{column} : "{term}"',)).fetchall()
+
+
+def _allowed(connection: sqlite3.Connection, lexicon: Lexicon, where: Where) -> Any:
+    """Return which texts a filter accepts; None for all."""
+    documents, others = where.get("document"), {name: where[name] for name in where if name != "document"}
+    allowed = None
+    if documents is not None:
+        sql = "SELECT row, document FROM entries WHERE row > ?"
+        allowed = lexicon.of_documents(documents, lambda after: connection.execute(sql, (after,)))
+    if others:
+        import numpy as np
+
+        accepted = np.zeros(len(lexicon.texts.rows), np.bool_)
+        accepted[lexicon.texts.places_of(_rows_where(connection, others))] = True
+        allowed = accepted if allowed is None else allowed & accepted
+    return allowed
 
 
 def _counts(connection: sqlite3.Connection, terms: Sequence[str]) -> dict[str, int]:

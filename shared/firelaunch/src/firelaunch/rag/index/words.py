@@ -21,6 +21,7 @@ from .languages import COMPOUNDING, STEMMED, detect, stemmer
 __all__ = [
     "CODE",
     "FRAGMENT_WEIGHT",
+    "MARK",
     "QUERY_TERMS",
     "Analyzed",
     "Analyzer",
@@ -53,7 +54,7 @@ _COMPOUND_GRAM = 4
 FRAGMENT_WEIGHT: Final = 0.03
 """The weight of an occurrence of a fragment, where that of a word is 1. It was measured, as were the weights below."""
 
-_MARK: Final = "\ue002"
+MARK: Final = "\ue002"
 """Begins the term that says in which language a text is."""
 
 _TOLD_WEIGHT, _OTHER_WEIGHT = 3, 2
@@ -370,7 +371,7 @@ def _query_words(analyzed: Mapping[str, Sequence[str]], told: str) -> Iterator[Q
 
 def mark_of(language: str) -> str:
     """Return the mark of texts in a language."""
-    return _MARK + language
+    return MARK + language
 
 
 def is_word(term: str) -> bool:

@@ -1,0 +1,286 @@
+"""BM25 in memory, over the postings of the terms that were asked for lately.
+
+FTS5 ranks a question with common words by looking at each occurrence, every time. Here each term's postings are read
+from the file once, and kept with what the term adds to the score of each text. A search adds up a few arrays.
+
+What is kept is of one state of the file. After a write, new texts are analyzed and appended, removed ones are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from .words import FRAGMENT_WEIGHT, QueryPart, is_word, mark_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["Lexicon", "ReadPostings", "Texts"]
+
+_K1, _B = 1.2, 0.75
+"""The constants of SQLite's bm25 (https://sqlite.org/fts5.html#the_bm25_function)."""
+
+_LEAST_IDF: Final = 1e-6
+"""What a word counts that more than half of the texts have, as in SQLite."""
+
+_DEAD_SHARE: Final = 0.25
+"""The share of removed texts from which all is read anew."""
+
+_MOST_ADDED: Final = 512
+"""Texts that are appended to the postings that are kept; if there are more, postings are read from the file again."""
+
+_POSTING_BYTES: Final = 4 + 4 + 8
+_TEXT_BYTES: Final = 8 + 8 + 1 + 8 + 4
+_MOST_POSTINGS: Final = 4_000_000
+"""Postings that are kept of one file: 64 MB."""
+
+ReadPostings = Callable[[str], Sequence[tuple[int, float]]]
+"""Returns the rows that have a term, each with its BM25 for this term alone, as SQLite counts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The texts of one state of a file.
+
+    Args:
+        rows: their numbers, ascending.
+        lengths: the terms and marks of each.
+        alive: False for those that were removed since.
+    """
+
+    rows: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.float64]
+    alive: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Sequence[int], lengths: Sequence[int]) -> Texts:
+        """Return texts that are all alive."""
+        return cls(np.asarray(rows, np.int64), np.asarray(lengths, np.float64), np.ones(len(rows), np.bool_))
+
+    @property
+    def last(self) -> int:
+        """The highest row that was ever added."""
+        return int(self.rows[-1]) if len(self.rows) else 0
+
+    def changed(self, removed: Sequence[int], added: Texts) -> Texts:
+        """Return the texts without some rows, and with others behind them."""
+        alive = self.alive
+        if removed and len(self.rows):
+            alive = alive.copy()
+            alive[self.places_of(removed)] = False
+        return Texts(
+            np.concatenate([self.rows, added.rows]),
+            np.concatenate([self.lengths, added.lengths]),
+            np.concatenate([alive, added.alive]),
+        )
+
+    def places_of(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return where these rows are; those that are not here are left out."""
+        wanted = np.asarray(rows, np.int64)
+        if not len(self.rows):
+            return wanted[:0]
+        places = np.searchsorted(self.rows, wanted).clip(max=len(self.rows) - 1)
+        return np.asarray(places[self.rows[places] == wanted], np.int64)
+
+
+@dataclass(slots=True)
+class _Postings:
+    """The texts that have a term: ``places`` in the first ``seen`` texts, and how often each has it."""
+
+    places: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.float32]
+    seen: int
+    scores: npt.NDArray[np.float64] | None = None
+    """What the term adds to the score of each of these texts, if that is known for the present state."""
+
+
+@dataclass(slots=True)
+class Lexicon:
+    """The texts and postings of one file. Its callers take care that one thread uses it at a time.
+
+    Args:
+        texts: of the state that ``generation`` and ``removals`` name.
+    """
+
+    generation: int
+    removals: int
+    texts: Texts
+    _terms: OrderedDict[str, _Postings] = field(default_factory=OrderedDict)
+    _added: dict[int, Mapping[str, int]] = field(default_factory=dict)
+    """The terms of the texts that were appended, by their places."""
+    _kept: int = 0
+    _documents: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    _numbers: dict[str, int] = field(default_factory=dict)
+    """The number of each document, and of the document of each text."""
+    _norms: npt.NDArray[np.float64] | None = None
+    _living: int = 0
+
+    def of_documents(
+        self, documents: Iterable[str], read: Callable[[int], Iterable[tuple[int, str]]]
+    ) -> npt.NDArray[np.bool_]:
+        """Return which texts are of these documents.
+
+        Args:
+            read: returns the rows behind one, each with its document.
+        """
+        if len(self._documents) < len(self.texts.rows):
+            known = len(self._documents)
+            numbers = np.full(len(self.texts.rows), -1, np.int32)
+            numbers[:known] = self._documents
+            found = list(read(int(self.texts.rows[known - 1]) if known else 0))
+            places = self.texts.places_of([row for row, _ in found])
+            numbers[places] = [self._numbers.setdefault(name, len(self._numbers)) for _, name in found]
+            self._documents = numbers
+        wanted = np.zeros(len(self._numbers) + 1, np.bool_)  # the last one is for texts that were removed
+        wanted[[self._numbers[name] for name in documents if name in self._numbers]] = True
+        return np.asarray(wanted[self._documents], np.bool_)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory, about."""
+        return len(self.texts.rows) * _TEXT_BYTES + self._kept * _POSTING_BYTES
+
+    @property
+    def worn(self) -> bool:
+        """Whether so many texts were removed that all should be read anew."""
+        return bool(len(self.texts.rows) and self.texts.alive.mean() < 1 - _DEAD_SHARE)
+
+    def update(
+        self,
+        generation: int,
+        removals: int,
+        removed: Sequence[int],
+        added: Texts,
+        terms_of: Callable[[], Sequence[Mapping[str, int]]],
+    ) -> None:
+        """Go on to a later state of the file.
+
+        Args:
+            terms_of: returns the terms of the texts that were added; called only if it is worth while.
+        """
+        first = len(self.texts.rows)
+        self.texts = self.texts.changed(removed, added)
+        self.generation, self.removals = generation, removals
+        self._norms = None
+        for postings in self._terms.values():
+            postings.scores = None
+        if len(added.rows) and self._terms:
+            if len(self._added) + len(added.rows) > _MOST_ADDED:
+                self._terms.clear()
+                self._added.clear()
+                self._kept = 0
+            else:
+                self._added.update(enumerate(terms_of(), first))
+
+    def best(
+        self, parts: Sequence[QueryPart], k: int, read: ReadPostings, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> list[tuple[int, float]]:
+        """Return the rows with the highest BM25, and their scores; of equal ones, the earlier row first.
+
+        Args:
+            read: reads postings that are not kept, of the same state of the file.
+            allowed: which texts may be found; None for all.
+        """
+        totals = np.zeros(len(self.texts.rows))
+        for part in parts:
+            self._add(totals, part, read)
+        if allowed is not None:
+            totals[~allowed] = 0.0
+        self._make_room()
+        found = np.flatnonzero(totals)
+        if len(found) > k:
+            limit = np.partition(totals[found], len(found) - k)[len(found) - k]
+            found = found[totals[found] >= limit]
+        order = np.argsort(-totals[found], kind="stable")[:k]
+        return list(zip(self.texts.rows[found[order]].tolist(), totals[found[order]].tolist(), strict=True))
+
+    def _add(self, totals: npt.NDArray[np.float64], part: QueryPart, read: ReadPostings) -> None:
+        """Add what a part of a question counts in each text."""
+        inside: npt.NDArray[np.bool_] | None = None
+        if part.languages:
+            inside = np.zeros(len(totals), np.bool_)
+            for language in part.languages:
+                inside[self._postings(mark_of(language), read).places] = True
+        for form in part.forms:
+            self._add_term(totals, form, part.weight, inside, read)
+        if part.fragments:
+            inside = np.ones(len(totals), np.bool_) if inside is None else inside
+            for form in part.forms:
+                inside[self._postings(form, read).places] = False
+            for fragment in part.fragments:
+                self._add_term(totals, fragment, part.weight, inside, read)
+
+    def _add_term(
+        self,
+        totals: npt.NDArray[np.float64],
+        term: str,
+        weight: int,
+        inside: npt.NDArray[np.bool_] | None,
+        read: ReadPostings,
+    ) -> None:
+        postings = self._postings(term, read)
+        if postings.scores is None:
+            postings.scores = self._scores(postings, 1.0 if is_word(term) else FRAGMENT_WEIGHT)
+        scores = postings.scores if weight == 1 else postings.scores * weight
+        # A term has each text once, so no text is named twice here.
+        totals[postings.places] += scores if inside is None else scores * inside[postings.places]
+
+    def _scores(self, postings: _Postings, weight: float) -> npt.NDArray[np.float64]:
+        norms = self._measured()[postings.places]
+        alive = self.texts.alive[postings.places]
+        counts = weight * postings.counts.astype(np.float64)
+        return np.asarray(alive * (self._most(int(alive.sum())) * counts / (counts + norms)), np.float64)
+
+    def _counts(self, places: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Return how often texts have a term, from their scores for it.
+
+        FTS5 tells the counts only one occurrence at a time, which takes ten times as long for a common word.
+        """
+        return np.rint(scores * self._measured()[places] / (self._most(len(places)) - scores)).astype(np.float32)
+
+    def _measured(self) -> npt.NDArray[np.float64]:
+        """Return what each text's length counts in BM25."""
+        if self._norms is None:
+            lengths, alive = self.texts.lengths, self.texts.alive
+            self._living = int(alive.sum())
+            average = max(1.0, float(lengths[alive].mean())) if self._living else 1.0
+            self._norms = _K1 * (1 - _B + _B * lengths / average)
+        return self._norms
+
+    def _most(self, having: int) -> float:
+        """Return what a term that so many texts have adds to a score, at most."""
+        return (_K1 + 1) * max(_LEAST_IDF, math.log((self._living - having + 0.5) / (having + 0.5)))
+
+    def _postings(self, term: str, read: ReadPostings) -> _Postings:
+        postings = self._terms.get(term)
+        if postings is None:
+            found = read(term)
+            places = self.texts.places_of([row for row, _ in found])
+            counts = self._counts(places, np.asarray([score for _, score in found], np.float64))
+            postings = self._terms[term] = _Postings(places.astype(np.int32), counts, len(self.texts.rows))
+            self._kept += len(places)
+        elif postings.seen < len(self.texts.rows):
+            self._extend(term, postings)
+        self._terms.move_to_end(term)
+        return postings
+
+    def _extend(self, term: str, postings: _Postings) -> None:
+        having = [
+            (place, terms[term]) for place, terms in self._added.items() if place >= postings.seen and term in terms
+        ]
+        postings.seen = len(self.texts.rows)
+        if having:
+            places, counts = zip(*having, strict=True)
+            postings.places = np.concatenate([postings.places, np.asarray(places, np.int32)])
+            postings.counts = np.concatenate([postings.counts, np.asarray(counts, np.float32)])
+            self._kept += len(having)
+
+    def _make_room(self) -> None:
+        while self._kept > _MOST_POSTINGS and len(self._terms) > 1:
+            self._kept -= len(self._terms.popitem(last=False)[1].places)
