@@ -35,10 +35,16 @@ _DEAD_SHARE: Final = 0.25
 _MOST_ADDED: Final = 512
 """Texts that are appended to the postings that are kept; if there are more, postings are read from the file again."""
 
+_COMMON_SHARE: Final = 0.25
+"""The share of texts that have a term from which the term's scores are kept for all texts."""
+
+_BLOCK: Final = 256
+"""Texts whose best one is looked for together."""
+
 _POSTING_BYTES: Final = 4 + 4 + 8
 _TEXT_BYTES: Final = 8 + 8 + 1 + 8 + 4
-_MOST_POSTINGS: Final = 4_000_000
-"""Postings that are kept of one file: 64 MB."""
+_MOST_POSTINGS: Final = 2_000_000
+"""Postings that are kept of one file: 32 MB, or 80 MB if all terms are common ones."""
 
 ReadPostings = Callable[[str], Sequence[tuple[int, float]]]
 """Returns the rows that have a term, each with its BM25 for this term alone, as SQLite counts it."""
@@ -97,7 +103,8 @@ class _Postings:
     counts: npt.NDArray[np.float32]
     seen: int
     scores: npt.NDArray[np.float64] | None = None
-    """What the term adds to the score of each of these texts, if that is known for the present state."""
+    """What the term adds to the score of each of these texts, if that is known for the present state. For a common term
+    it is an array of all texts, which are added up faster than some."""
 
 
 @dataclass(slots=True)
@@ -193,10 +200,7 @@ class Lexicon:
         if allowed is not None:
             totals[~allowed] = 0.0
         self._make_room()
-        found = np.flatnonzero(totals)
-        if len(found) > k:
-            limit = np.partition(totals[found], len(found) - k)[len(found) - k]
-            found = found[totals[found] >= limit]
+        found = _candidates(totals, k)
         order = np.argsort(-totals[found], kind="stable")[:k]
         return list(zip(self.texts.rows[found[order]].tolist(), totals[found[order]].tolist(), strict=True))
 
@@ -228,14 +232,22 @@ class Lexicon:
         if postings.scores is None:
             postings.scores = self._scores(postings, 1.0 if is_word(term) else FRAGMENT_WEIGHT)
         scores = postings.scores if weight == 1 else postings.scores * weight
-        # A term has each text once, so no text is named twice here.
-        totals[postings.places] += scores if inside is None else scores * inside[postings.places]
+        if len(scores) == len(totals):
+            totals += scores if inside is None else scores * inside
+        else:
+            # A term has each text once, so no text is named twice here.
+            totals[postings.places] += scores if inside is None else scores * inside[postings.places]
 
     def _scores(self, postings: _Postings, weight: float) -> npt.NDArray[np.float64]:
         norms = self._measured()[postings.places]
         alive = self.texts.alive[postings.places]
         counts = weight * postings.counts.astype(np.float64)
-        return np.asarray(alive * (self._most(int(alive.sum())) * counts / (counts + norms)), np.float64)
+        scores = np.asarray(alive * (self._most(int(alive.sum())) * counts / (counts + norms)), np.float64)
+        if len(scores) < _COMMON_SHARE * len(self.texts.rows):
+            return scores
+        all_scores = np.zeros(len(self.texts.rows))
+        all_scores[postings.places] = scores
+        return all_scores
 
     def _counts(self, places: npt.NDArray[np.int64], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """Return how often texts have a term, from their scores for it.
@@ -284,3 +296,15 @@ class Lexicon:
     def _make_room(self) -> None:
         while self._kept > _MOST_POSTINGS and len(self._terms) > 1:
             self._kept -= len(self._terms.popitem(last=False)[1].places)
+
+
+def _candidates(totals: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
+    """Return the places of the ``k`` highest totals above 0, of all that equal the last of them, and of some others."""
+    blocks = len(totals) // _BLOCK
+    if blocks > k:
+        # In each of ``k`` blocks is a total that is no lower than this, so the ``k`` highest are not lower either.
+        highest = totals[: blocks * _BLOCK].reshape(blocks, _BLOCK).max(axis=1)
+        least = np.partition(highest, blocks - k)[blocks - k]
+        if least > 0:
+            return np.flatnonzero(totals >= least)
+    return np.flatnonzero(totals)
