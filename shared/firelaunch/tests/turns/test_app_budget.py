@@ -55,7 +55,8 @@ class Trips:
             return method
 
         def call(first: Any, *more: Any) -> Any:
-            paths = [first] if isinstance(first, str) else [getattr(each, "path", str(each)) for each in first]
+            several = [] if callable(first) else first  # a transaction's work
+            paths = [first] if isinstance(first, str) else [getattr(each, "path", str(each)) for each in several]
             self.made.append([name, *paths])
             return method(first, *more)
 
@@ -87,6 +88,33 @@ def test_a_turn_keeps_its_round_trips_also_when_it_leases_a_slice(tmp_path: Path
         assert (seen, len(store.made)) == ([2], 3)
         leased += any("/budget/" in path and "/draws/" not in path for path in store.made[1])
     assert 1 <= leased < 12, "a slice lasts for some turns"
+    store.close()
+
+
+@pytest.mark.parametrize("paid_by", ["writer", "group"])
+def test_a_turn_in_a_groups_chat_takes_as_many_round_trips(tmp_path: Path, model: ModelServer, paid_by: str) -> None:
+    store = Trips(SQLiteStore(tmp_path / "data.sqlite3"))
+    text = f'{SETTINGS}groups = 1\n[groups]\nchats_paid_by = "{paid_by}"\nchats_on_erase = "delete"\n'
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+    services = build(Settings.load(write_app(tmp_path, text), environ), store=store)  # type: ignore[arg-type]
+    seen: list[int] = []
+
+    def answer(turn: Any) -> Any:
+        seen.append(len(store.made))
+        yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+
+    app = App("trips")
+    init_app(app, services, answer)
+    user = sign_in(app, "ada")
+    group = user.post("/v1/groups", {"name": "Family"}).get_json()["id"]
+    chat = user.post("/v1/chats", {"group": group}).get_json()["id"]
+    for _ in range(3):
+        store.made.clear()
+        seen.clear()
+        assert user.post(f"/v1/chats/{chat}/messages", {"text": "Hi", "group": group}).status_code == 200
+        assert (seen, len(store.made)) == ([2], 3)
+        member = f"apps/demo/groups/{group}/members/ada"
+        assert [member in made for made in store.made] == [True, True, False]
     store.close()
 
 

@@ -8,6 +8,7 @@ import json
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,6 +18,9 @@ from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, events, run_jobs, sign_in
 from firelaunch.testing.models import ModelServer, Reply
 from firelaunch.worker.tasks.erase import erasure_of
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 MakeApp = Callable[..., App]
 
@@ -417,3 +421,121 @@ def exported(app: App, user: User) -> dict[str, str]:
     run_jobs(app)
     with zipfile.ZipFile(io.BytesIO(user.get(f"/v1/me/exports/{export['id']}/file").data)) as archive:
         return {name: archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.fixture(params=["sqlite", "firestore"])
+def stored(request: pytest.FixtureRequest, model: ModelServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of an app on either database."""
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+    if request.param == "sqlite":
+        return environ
+    host, project = (request.getfixturevalue(name) for name in ("firestore_emulator", "firestore_project"))
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host.host)  # Google's client reads it itself
+    of_emulator = {"FIRESTORE_EMULATOR_HOST": host.host, "GOOGLE_CLOUD_PROJECT": project}
+    return {**environ, **of_emulator, "FIRELAUNCH_MODE": "emulators"}
+
+
+def test_a_removal_ends_streams_on_another_instance_and_on_either_database(
+    make_app: MakeApp, model: ModelServer, stored: dict[str, str]
+) -> None:
+    model.default = Reply(words=WORDS, pace=0.02, usage=None)
+    here, there = (make_app(settings("group"), **stored) for _ in range(2))
+    ada, bob, cat = (sign_in(here, uid) for uid in ("ada", "bob", "cat"))
+    group = new_group(ada, editor=bob, viewer=cat)
+    chat = new_chat(ada, group)
+    answer = stream(sign_in(there, "bob"), group, chat)
+    follower = Stream(lambda: cat.get(f"/v1/chats/{chat}/stream?group={group}"))
+    for uid, listener in (("cat", follower), ("bob", answer)):
+        assert ada.delete(f"/v1/groups/{group}/members/{uid}").status_code == 204
+        name, data = listener.end()
+        assert (name, data["error"]["code"]) == ("error", "not_found")
+    _, kept = ada.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"]
+    assert kept["status"] == "incomplete"
+    assert spent(ada, group) == kept["usage"]["cost_micro_usd"] > 0
+    assert spent(bob) == spent(ada) == 0
+
+
+def test_a_groups_budget_is_exact_when_sixty_four_write_at_once(
+    make_app: MakeApp, model: ModelServer, stored: dict[str, str]
+) -> None:
+    model.default = Reply(usage=(5, 0, 100), pace=0.002)
+    poor = settings("group").replace('"0.50"', '"0.01"\ncheaper_model_at_percent = 100')
+    app = make_app(poor, **stored)
+    owner = sign_in(app, "owner")
+    group = owner.post("/v1/groups", {"name": "Family"}).get_json()["id"]
+    invite = owner.post(f"/v1/groups/{group}/invites", {"role": "editor", "uses": 8}).get_json()["invite"]
+    members = [sign_in(app, f"member-{at}") for at in range(8)]
+    for member in members:
+        assert member.post(f"/v1/groups/{group}/join", {"invite": invite}).status_code == 200
+    chat = new_chat(owner, group)
+
+    def write(at: int) -> Any:
+        user = User(app.test_client(), members[at % 8].token)
+        return send(user, group, chat, f"Message {at}")
+
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(write, range(64)))
+    paid = [each.get_json()["usage"]["cost_micro_usd"] for each in answers if each.status_code == 200]
+    assert {each.status_code for each in answers} <= {200, 409, 429, 503}
+    assert 0 < len(paid) < 64
+    assert len(model.requests) == len(paid)
+    assert spent(owner, group) == sum(paid)
+    assert sum(paid) <= 10_000
+    assert [spent(member) for member in members] == [0] * 8
+
+
+Step = tuple[str, int, int, str]
+STEPS = st.tuples(
+    st.sampled_from(["write", "read", "list", "role", "remove", "resume", "stop", "rate", "replay"]),
+    st.integers(0, 2),
+    st.integers(0, 1),
+    st.sampled_from(["viewer", "editor"]),
+)
+
+
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEPS, min_size=4, max_size=14))
+def test_whoever_has_whichever_role_in_whichever_group_reaches_what_that_role_allows(
+    make_app: MakeApp, steps: list[Step]
+) -> None:
+    app = make_app(settings("group").replace("groups = 5", "groups = 500"))
+    boss, users = sign_in(app, "boss"), [sign_in(app, uid) for uid in ("ada", "bob", "cat")]
+    groups = [boss.post("/v1/groups", {"name": "One"}).get_json()["id"] for _ in range(2)]
+    chats, answers = [], []
+    for group in groups:
+        chats.append(new_chat(boss, group))
+        answers.append(send(boss, group, chats[-1], f"Of {group}").get_json()["message"]["id"])
+    roles: dict[tuple[int, int], str] = {}
+    for step, at, of, role in steps:
+        user, group, chat = users[at], groups[of], chats[of]
+        held, uid = roles.get((at, of)), ("ada", "bob", "cat")[at]
+        if step == "role":
+            code = boss.post(f"/v1/groups/{group}/invites", {"role": role}).get_json()["invite"]
+            boss.delete(f"/v1/groups/{group}/removals/{uid}")
+            assert user.post(f"/v1/groups/{group}/join", {"invite": code}).status_code == 200
+            boss.patch(f"/v1/groups/{group}/members/{uid}", {"role": role})
+            roles[at, of] = role
+        elif step == "remove":
+            boss.delete(f"/v1/groups/{group}/members/{uid}")
+            roles.pop((at, of), None)
+        else:
+            answer = one_of(step, user, group, chat, answers[of])
+            writes = step in {"write", "stop", "rate", "replay"}
+            refused = 404 if held is None else 403 if held == "viewer" and writes else None
+            assert (answer.status_code if answer.status_code >= 400 else None) == refused, (step, held)
+            other = groups[1 - of]
+            assert other not in answer.get_data(as_text=True)
+
+
+def one_of(step: str, user: User, group: str, chat: str, answer: str) -> Any:
+    body = {"text": "Hi", "group": group}
+    calls: dict[str, Callable[[], Any]] = {
+        "write": lambda: user.post(f"/v1/chats/{chat}/messages", body),
+        "replay": lambda: user.post(f"/v1/chats/{chat}/messages", body, **{"Idempotency-Key": "same"}),
+        "read": lambda: user.get(f"/v1/chats/{chat}?group={group}"),
+        "list": lambda: user.get(f"/v1/chats?group={group}"),
+        "resume": lambda: user.get(f"/v1/chats/{chat}/stream?group={group}"),
+        "stop": lambda: user.post(f"/v1/chats/{chat}/stop?group={group}"),
+        "rate": lambda: user.put(f"/v1/chats/{chat}/messages/{answer}/rating", {"value": "up", "group": group}),
+    }
+    return calls[step]()
