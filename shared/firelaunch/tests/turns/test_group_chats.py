@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from firelaunch import Collection, Record, Tool, UserId
 from firelaunch.errors import SettingsError
+from firelaunch.llm.types import Chunk
 from firelaunch.scope import Scope
 from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, events, run_jobs, sign_in
 from firelaunch.testing.models import ModelServer, Reply
+from firelaunch.turns.turn import Turn
 from firelaunch.worker.tasks.erase import erasure_of
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -539,3 +542,96 @@ def one_of(step: str, user: User, group: str, chat: str, answer: str) -> Any:
         "rate": lambda: user.put(f"/v1/chats/{chat}/messages/{answer}/rating", {"value": "up", "group": group}),
     }
     return calls[step]()
+
+
+class Fig(Record):
+    """A record that members of a group share."""
+
+    name: str
+    added_by: UserId | None = None
+
+
+FIGS = Collection("figs", Fig, owner="group", written_by="added_by", on_erase="anonymize")
+
+
+def test_a_workflow_in_a_groups_chat_reaches_what_is_the_groups_and_not_the_writers_own(
+    make_app: MakeApp, paid_by: str
+) -> None:
+    seen: list[str] = []
+
+    def answer(turn: Turn) -> Iterator[Chunk]:
+        turn.data(FIGS).add(Fig(name="Smyrna"))
+        seen.extend((turn.scope.root, turn.passages))
+        assert turn.store.scope == turn.scope
+        assert turn.memory == ()
+        yield from turn.llm.stream([{"role": "user", "content": turn.text}])
+
+    offline = settings(paid_by).replace("[models]", "[search]\nin_chats = true\n[models]")
+    app = make_app(offline, answer=answer)
+    ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
+    group, other = new_group(ada, editor=bob), new_group(bob)
+    for name, form in (("own", {}), ("shared", {"group": group}), ("elsewhere", {"group": other})):
+        text = f"The xylophone is in the {name} attic.".encode()
+        assert bob.upload(f"{name}.txt", text, **form).status_code == 202
+    run_jobs(app)
+    chat = new_chat(bob, group)
+    assert send(bob, group, chat, "Where is the xylophone?").status_code == 200
+    assert seen[0] == f"apps/demo/groups/{group}"
+    assert "shared attic" in seen[1]
+    assert "own attic" not in seen[1]
+    assert "elsewhere attic" not in seen[1]
+    store = app.services.store  # type: ignore[attr-defined]
+    (fig,) = [store.get(path).data for path in store.tree(f"apps/demo/groups/{group}/figs")]
+    assert (fig["name"], fig["added_by"]) == ("Smyrna", "bob")
+
+
+def test_a_tools_call_is_approved_by_an_editor_and_does_not_run_for_whoever_was_removed(
+    make_app: MakeApp, model: ModelServer, paid_by: str
+) -> None:
+    ran: list[int] = []
+
+    def pay(amount: int) -> str:
+        """Pay an amount."""
+        ran.append(amount)
+        return f"paid {amount}"
+
+    def answer(turn: Turn) -> Iterator[Chunk]:
+        asked: list[Any] = [*turn.history, {"role": "user", "content": turn.text}]
+        yield from turn.llm.stream(asked, tools=[Tool(pay, approve=True)])
+
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": model.base_url}
+    app = make_app(settings(paid_by), answer=answer, **environ)
+    ada, bob, cat, dan = (sign_in(app, uid) for uid in ("ada", "bob", "cat", "dan"))
+    group = new_group(ada, editor=bob, viewer=cat)
+    code = ada.post(f"/v1/groups/{group}/invites", {"role": "editor"}).get_json()["invite"]
+    dan.post(f"/v1/groups/{group}/join", {"invite": code})
+    chat = new_chat(ada, group)
+    model.script = [Reply((), calls=[("pay", '{"amount": 3}')], finish="tool_calls")]
+    waiting = send(ada, group, chat, "Pay").get_json()["message"]
+    ada.delete(f"/v1/groups/{group}/members/dan")
+    decision = [{"id": waiting["tools"][0]["id"], "approved": True}]
+    body = {"continues": waiting["id"], "approvals": decision, "group": group}
+    path = f"/v1/chats/{chat}/messages"
+    assert [user.post(path, body).status_code for user in (cat, dan)] == [403, 404]
+    assert ran == []
+    assert bob.post(path, body).status_code == 200
+    assert ran == [3]
+
+
+def test_a_title_and_a_summary_are_paid_as_the_answer_is_and_show_their_payer_nothing(
+    make_app: MakeApp, model: ModelServer, paid_by: str
+) -> None:
+    with_titles = settings(paid_by) + "\n[after_turn]\ntitles = true\nmemory = true\n"
+    app = make_app(with_titles, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    before = send(bob, group, chat, "Hello").get_json()["usage"]["cost_micro_usd"]
+    ada.delete(f"/v1/groups/{group}/members/bob")
+    model.default = Reply(words=["Secret title"])
+    (job,) = run_jobs(app)
+    assert ada.get(f"/v1/chats/{chat}?group={group}").get_json()["title"] == "Secret title"
+    costs = {"writer": spent(bob), "group": spent(ada, group)}
+    assert costs.pop(paid_by) > before
+    assert list(costs.values()) == [0]
+    assert "Secret" not in bob.get(f"/v1/jobs/{job.id}").get_data(as_text=True)
