@@ -250,6 +250,20 @@ def test_a_search_reads_each_term_from_the_file_once(tmp_path: Path, monkeypatch
     index.close()
 
 
+@pytest.mark.parametrize("k", [1, 3, 9, 50])
+def test_the_best_of_many_texts_are_those_that_a_search_for_all_puts_first(tmp_path: Path, k: int) -> None:
+    dice = random.Random(k)  # noqa: S311 - the same dice each time
+    words = ["aspirin", "dose", "fever", "wing", "lift", "flow", "order"]
+    index = EmbeddedIndex(tmp_path)
+    texts = [" ".join(dice.choice(words) for _ in range(dice.randrange(2, 9))) for _ in range(2_700)]
+    index.upsert(ADA, "v1", [Entry(f"e{n}", f"d{n}", text) for n, text in enumerate(texts)])
+    index.delete(ADA, "d7")
+    best = [hit.entry.id for hit in index.matching(ADA, "v1", "aspirin wing", k)]
+    assert best == [hit.entry.id for hit in index.matching(ADA, "v1", "aspirin wing", 2_000)][:k]
+    assert len(best) == k
+    index.close()
+
+
 def test_postings_beyond_the_bound_on_memory_are_read_again_and_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
