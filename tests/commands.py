@@ -26,7 +26,8 @@ __all__ = ["firelaunch", "run"]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [f"firelaunch_cli.commands.{module.name}" for module in pkgutil.iter_modules(firelaunch_cli.commands.__path__)]
-    + ["cookiecutter.main", "firelaunch.server.app", "firelaunch.services.build"]
+    # Each fork imports this module, and with it httpx.
+    + ["cookiecutter.extensions", "cookiecutter.main", "firelaunch.server.app", "firelaunch.services.build", "httpx"]
 )
 
 

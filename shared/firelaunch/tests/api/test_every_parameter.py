@@ -72,9 +72,14 @@ def root(app: App) -> User:
     return sign_in(app, "root", role="admin")
 
 
+_DOCUMENT: dict[str, Any] = {}
+
+
 def operations(app: App) -> Iterator[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]]:
     """Method, path, operation and components of each route that clients may call."""
-    document = app.test_client().get("/openapi.json?admins=true").get_json()
+    if not _DOCUMENT:  # that of each test's app is the same, and takes longer than some of the tests
+        _DOCUMENT.update(app.test_client().get("/openapi.json?admins=true").get_json())
+    document = _DOCUMENT
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation, document["components"]
