@@ -69,12 +69,13 @@ def serve(connection):
         code = end.code
     sys.stdout.flush()
     sys.stderr.flush()
-    connection.sendall(str(int(code or 0)).encode())
+    # Before the answer, so that the caller's next command has them.
     names = [name for name in set(sys.modules) - before if not name.startswith("__")]
     try:
         os.write(learning, (" ".join(names) + " ").encode())
     except OSError:
         pass  # the next fork tells it
+    connection.sendall(str(int(code or 0)).encode())
     os._exit(0)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
