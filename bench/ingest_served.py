@@ -188,7 +188,8 @@ class Client:
     def __init__(self, port: int, uid: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         self._headers: dict[str, str] = {}
-        self._headers = {"Authorization": f"Bearer {self.call('POST', '/dev/token', {'uid': uid})['token']}"}
+        self.token: str = self.call("POST", "/dev/token", {"uid": uid})["token"]
+        self._headers = {"Authorization": f"Bearer {self.token}"}
         self._chat = self.call("POST", "/v1/chats", {})["id"]
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:

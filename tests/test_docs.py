@@ -117,6 +117,12 @@ def test_a_picture_stands_where_its_page_says_if_it_was_taken(tmp_path: Path, mo
     assert "](../pictures/chat.png)\n" in site.page(page)
 
 
+def test_the_table_of_rates_is_that_of_the_routes() -> None:
+    tool: Any = load(ROOT / "tools" / "limits_docs.py")
+    page = (ROOT / "docs" / "limits.md").read_text()
+    assert page == tool.page(page), "write it anew: make docs"
+
+
 def test_the_picture_of_the_architecture_is_of_the_imports_as_they_are() -> None:
     tool: Any = load(ROOT / "tools" / "architecture_docs.py")
     assert (ROOT / "docs" / "architecture.md").read_text() == tool.page(), "draw it anew: make docs"

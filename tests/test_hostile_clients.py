@@ -294,22 +294,92 @@ def test_members_whose_bodies_do_not_end_hold_half_of_the_threads_at_most(
     assert statuses.count(b"201") >= 3, statuses
 
 
-def test_a_client_that_asks_again_and_again_and_reads_nothing_holds_no_thread_for_long(
+def unread(server: Server, pipelined: int) -> socket.socket:
+    """A connection that asks for a large answer some times, and reads nothing."""
+    at = urlsplit(server.url)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.settimeout(60)
+    sock.connect((at.hostname or "", at.port or 0))
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        sock.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: app\r\n\r\n" * pipelined)
+    sock.settimeout(60)
+    return sock
+
+
+def test_clients_that_ask_again_and_again_and_read_nothing_hold_no_thread(
     app_folder: Path, serve: Callable[..., Server]
 ) -> None:
-    patience(app_folder, 1)
+    patience(app_folder, 300)
     server = serve(app_folder, CONCURRENCY="1")  # and with it five threads
+    ada = server.sign_in("ada")
     assert server.client.get("/openapi.json").status_code == 200
-    sockets = [connected(server) for _ in range(6)]
-    for sock in sockets:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            sock.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: app\r\n\r\n" * 1_000)
+    sockets = [unread(server, 1_000) for _ in range(30)]
     for _ in range(3):
         assert httpx.get(f"{server.url}/live", timeout=20, trust_env=False).status_code == 200
+        assert ada.call("POST", "/v1/chats", {}).status_code == 201
     for sock in sockets:
         sock.close()
+
+
+def test_an_answer_that_its_client_reads_late_is_whole_and_the_next_one_follows(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    server = serve(app_folder, CONCURRENCY="1")
+    whole = server.client.get("/openapi.json").content
+    with contextlib.ExitStack() as open_ones:
+        sockets = [open_ones.enter_context(unread(server, 2)) for _ in range(8)]
+        assert server.client.get("/openapi.json").content == whole  # threads are done with the others
+        for sock in sockets:
+            seen = b""
+            while seen.count(whole) < 2:
+                data = sock.recv(65_536)
+                assert data, seen[-200:]
+                seen += data
+            head, _, rest = seen.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            assert rest.startswith(whole + b"HTTP/1.1 200 OK")
+            assert seen.endswith(whole)
+
+
+def test_a_client_that_reads_nothing_for_too_long_is_left(app_folder: Path, serve: Callable[..., Server]) -> None:
+    patience(app_folder, 1)
+    server = serve(app_folder)
+    assert server.client.get("/openapi.json").status_code == 200
+    with unread(server, 1_000) as sock:
+        # The end of the connection: further requests can't be sent once the server has closed it.
+        wait_until(lambda: is_closed(sock))
+
+
+def is_closed(sock: socket.socket) -> bool:
+    try:
+        sock.sendall(b"\r\n")
+    except OSError as error:
+        return not isinstance(error, TimeoutError)
+    return False
+
+
+def test_a_request_that_finds_no_thread_is_turned_away_and_probes_are_answered(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[limits]", "[limits]\nqueue_seconds = 1"))
+    with ModelServer(LONG) as model, contextlib.ExitStack() as open_ones:
+        server, ada, _ = start(serve, app_folder, model, CONCURRENCY="1")  # and with it five threads
+        for name in ("ada", "bob", "cleo", "dan", "eve"):
+            user = server.sign_in(name)
+            body = b'{"text": "Hello"}'
+            head = f"POST /v1/chats/{user.new_chat()}/messages HTTP/1.1\r\nHost: app\r\nAuthorization: "
+            head += f"{user.headers['Authorization']}\r\nContent-Type: application/json\r\n"
+            sock = open_ones.enter_context(connected(server))
+            sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        wait_until(lambda: len(model.requests) == 5)
+        refused = ada.call("GET", "/v1/chats")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+        assert refused.json()["error"]["code"] == "overloaded"
+        for path in ("live", "ready"):
+            assert httpx.get(f"{server.url}/{path}", timeout=20, trust_env=False).status_code == 200
 
 
 def test_requests_that_come_in_pieces_and_several_at_once_are_answered_in_their_order(

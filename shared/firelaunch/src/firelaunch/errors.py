@@ -43,6 +43,7 @@ __all__ = [
     "NotFound",
     "OutputLimitReached",
     "OutsideTransaction",
+    "Overloaded",
     "PreconditionFailed",
     "RateLimited",
     "RecordUnreadable",
@@ -285,6 +286,14 @@ class NoUploadRoom(FirelaunchError):
     code = "no_upload_room"
     status = 503
     message = "So many files are being sent at the moment that there is no room for another. Try again."
+
+
+class Overloaded(FirelaunchError):
+    """A request waited too long for a thread of this process. Nothing was done for it."""
+
+    code = "overloaded"
+    status = 503
+    message = "The service has too much to do at the moment. Try again."
 
 
 class BudgetExceeded(FirelaunchError):

@@ -128,7 +128,7 @@ def test_the_errors_that_the_code_raises_and_those_of_the_document_are_the_same(
     raised -= {SettingsError}  # at boot alone
     raised -= {JobFailed, TimedOut, LeaseLost, PushUnavailable}  # told in a job's own error, by no route
     raised -= {FeatureMissing}  # told by an app's own routes alone
-    of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request")}
+    of_gunicorn = {("414", "invalid_request"), ("431", "invalid_request"), ("503", "overloaded")}
     told = {found for _, _, operation in operations(dict(documented._document)) for found in codes(operation)}
     assert {(str(kind.status), kind.code) for kind in raised} | of_gunicorn == told
     assert len(raised) > 20

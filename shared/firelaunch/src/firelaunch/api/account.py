@@ -113,13 +113,14 @@ api = Routes("account", "account", prefix="/v1", guests=True)
 def me() -> dict[str, Any]:
     """Who am I?"""
     user = caller()
-    entitlements = services().metering.entitlements.of(services().store.get(user.scope.root))
+    entitlements = services().metering.entitlements.of(services().store.get(user.scope.root), user.scope.root)
     identity = {"app_id": user.app_id, "uid": user.uid, "role": user.role, "email": user.email}
     return {**identity, "plan": entitlements.plan, "features": sorted(entitlements.features)}
 
 
 @api.delete(
     "/me",
+    rate="account",
     responses={202: None, **errors(NotFound, JobsUnavailable)},
     operation_id="eraseMe",
     summary="Erase all that you have here",
@@ -135,6 +136,7 @@ def erase() -> tuple[str, int]:
 
 @api.post(
     "/me/merge",
+    rate="account",
     guests=False,
     responses={202: JobAnswer, **errors(TooLarge, Conflict, RateLimited, JobsUnavailable, NotFound)},
     operation_id="mergeGuest",

@@ -82,7 +82,12 @@ def _end(chat_id: str, group: str | None) -> tuple[Any, int]:
 
 
 @api.post(
-    "/chats/<id>/stop", responses=_STOPPING, operation_id="stopAnswer", summary="Stop an answer", description=_STOP
+    "/chats/<id>/stop",
+    rate="changes",
+    responses=_STOPPING,
+    operation_id="stopAnswer",
+    summary="Stop an answer",
+    description=_STOP,
 )
 def stop(path: Path, query: GroupQuery) -> tuple[Any, int]:
     """Stop an answer."""
@@ -91,6 +96,7 @@ def stop(path: Path, query: GroupQuery) -> tuple[Any, int]:
 
 @api.post(
     "/chat/<id>/stop",
+    rate="changes",
     responses=_STOPPING,
     operation_id="stopInUseChat",
     summary="Stop an answer in useChat",

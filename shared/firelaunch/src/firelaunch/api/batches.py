@@ -56,6 +56,7 @@ api = Routes("batches", "jobs", prefix="/v1")
 
 @api.post(
     "/batches",
+    rate="batches",
     responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
     operation_id="createBatch",
     summary="Answer many inputs",
@@ -72,6 +73,7 @@ def create(body: NewBatch) -> tuple[dict[str, Any], int]:
 
 @api.get(
     "/batches/<id>/output",
+    rate="files",
     responses={200: _OUTPUT, **errors(InvalidId, NotFound)},
     operation_id="getBatchOutput",
     summary="Read what was answered so far",

@@ -200,6 +200,7 @@ def _subscription(entitlements: Entitlements, subscription_id: str, entry: Mappi
 
 @api.post(
     "/billing/checkout",
+    rate="billing",
     responses={
         200: StripePage,
         **errors(TooLarge, BillingOff, AlreadySubscribed, IdempotencyMismatch, BillingError, BillingUnavailable),
@@ -221,6 +222,7 @@ def checkout(body: CheckoutBody) -> dict[str, Any]:
 
 @api.post(
     "/billing/portal",
+    rate="billing",
     responses={200: StripePage, **errors(TooLarge, BillingOff, NoCustomer, BillingError, BillingUnavailable)},
     operation_id="openBillingPortal",
     summary="Manage what is paid for",
@@ -232,6 +234,7 @@ def portal() -> dict[str, Any]:
 
 @api.put(
     "/ops/users/<uid>/plan",
+    rate="ops",
     responses={200: UserPlan, **errors(InvalidId, TooLarge)},
     operation_id="grantPlan",
     summary="Grant a user a plan (role admin)",
@@ -245,6 +248,7 @@ def grant(path: UserPath, body: PlanBody) -> dict[str, Any]:
 
 @api.post(
     "/ops/users/<uid>/credit",
+    rate="ops",
     responses={200: UserCredit, **errors(InvalidId, TooLarge, IdempotencyMismatch, AlreadyExists, PreconditionFailed)},
     operation_id="grantCredit",
     summary="Give a user credit (role admin)",
@@ -261,6 +265,7 @@ def grant_credit(path: UserPath, body: CreditBody) -> dict[str, Any]:
 
 @api.post(
     "/ops/billing/reconcile",
+    rate="ops",
     responses={202: JobAnswer, **errors(TooLarge, BillingOff, AlreadyExists, NotFound, JobsUnavailable)},
     operation_id="reconcileBilling",
     summary="Compare subscriptions with Stripe's (role admin)",

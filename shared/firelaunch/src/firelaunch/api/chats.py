@@ -263,6 +263,7 @@ api = Routes("chats", "chats", prefix="/v1", guests=True)
 @api.post(
     "/chats",
     responses={201: Chat, **errors(TooLarge, AlreadyExists, *OF_A_PLACE)},
+    rate="changes",
     operation_id="createChat",
     summary="Make a chat",
 )
@@ -287,6 +288,7 @@ def index(query: ChatsQuery) -> dict[str, Any]:
 
 @api.post(
     "/chats/<id>/messages",
+    rate="turns",
     responses={200: Answer, **errors(*OF_A_TURN, Conflict, *OF_FILES)},
     operation_id="sendMessage",
     summary="Send a message",
@@ -346,6 +348,7 @@ def get(path: Path, query: MessagesQuery) -> dict[str, Any]:
 
 @api.patch(
     "/chats/<id>",
+    rate="changes",
     responses={200: Chat, **errors(*OF_A_CHAT, TooLarge)},
     operation_id="changeChat",
     summary="Rename or archive a chat",
@@ -372,6 +375,7 @@ _FILE = {"description": "The file.", "content": dict.fromkeys(KINDS, _BINARY)}
 @api.get(
     "/chats/<id>/files/<file>",
     responses={200: _FILE, **errors(*OF_A_CHAT)},
+    rate="files",
     operation_id="getChatFile",
     summary="Fetch a file of a message",
 )
@@ -383,6 +387,7 @@ def fetch_file(path: FilePath, query: GroupQuery) -> Response:
 
 @api.delete(
     "/chats/<id>",
+    rate="changes",
     responses={204: None, **errors(*OF_A_CHAT)},
     operation_id="deleteChat",
     summary="Delete a chat and its messages",

@@ -55,6 +55,7 @@ api = Routes("devices", "devices", prefix="/v1")
 
 @api.post(
     "/devices",
+    rate="changes",
     responses={201: DeviceAnswer, **errors()},
     operation_id="registerDevice",
     summary="Have notifications sent to a device",
@@ -72,6 +73,7 @@ def index() -> dict[str, Any]:
 
 @api.delete(
     "/devices/<id>",
+    rate="changes",
     responses={204: None, **errors(InvalidId, NotFound)},
     operation_id="removeDevice",
     summary="Send nothing to a device any more",

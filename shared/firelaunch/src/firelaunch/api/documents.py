@@ -329,6 +329,7 @@ api = Routes("documents", "documents", prefix="/v1", guests=True)
 
 @api.post(
     "/documents",
+    rate="uploads",
     responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE, FetchRefused)},
     summary="Put up a document that is elsewhere",
     description="The body says where it is. A document of the same name or URL is replaced. 202: a job indexes it; "
@@ -347,6 +348,7 @@ def create() -> tuple[dict[str, Any], int]:
 
 @api.post(
     "/uploads",
+    rate="uploads",
     responses={200: DocumentAnswer, 202: DocumentAnswer, **errors(*_OF_A_NEW_ONE)},
     summary="Upload a document",
     description="A document of the same name is replaced. 202: a job indexes it; 200: it was there with this very "
@@ -379,6 +381,7 @@ def index(query: ListQuery) -> dict[str, Any]:
 
 @api.post(
     "/crawls",
+    rate="crawls",
     guests=False,
     responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
     operation_id="startCrawl",
@@ -405,6 +408,7 @@ def get(path: Path, query: LibraryQuery) -> dict[str, Any]:
 
 @api.get(
     "/documents/<id>/text",
+    rate="files",
     responses={200: TextAnswer, **errors(*_OF_A_DOCUMENT, Conflict, PassageChanged)},
     operation_id="getDocumentText",
     summary="Read a part of a document's text",
@@ -418,6 +422,7 @@ def text(path: Path, query: TextQuery) -> dict[str, Any]:
 
 @api.get(
     "/documents/<id>/file",
+    rate="files",
     responses={200: FileLink, **errors(*_OF_A_DOCUMENT, Conflict)},
     operation_id="getDocumentFile",
     summary="Get a link to a document's file",
@@ -488,6 +493,7 @@ def limits() -> dict[str, Any]:
 
 @api.delete(
     "/documents/<id>",
+    rate="changes",
     responses={204: None, **errors(Fenced, Conflict, *_OF_A_DOCUMENT, *OF_THE_INDEX)},
     operation_id="deleteDocument",
     summary="Delete a document, its passages and its file",

@@ -61,6 +61,7 @@ api = Routes("exports", "account", prefix="/v1")
 
 @api.post(
     "/me/exports",
+    rate="account",
     responses={202: JobAnswer, **errors(AlreadyExists, NotFound, JobsUnavailable)},
     operation_id="startExport",
     summary="Export your data",
@@ -102,6 +103,7 @@ def download(path: Path, query: Link) -> Response:
 
 @api.get(
     "/me/exports/<id>/file",
+    rate="files",
     responses={200: _FILE, **errors(InvalidId, NotFound)},
     operation_id="getExportFile",
     summary="Fetch an export's file",

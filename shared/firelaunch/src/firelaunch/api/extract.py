@@ -41,6 +41,7 @@ api = Routes("extract", "extract", prefix="/v1")
 
 @api.post(
     "/extract",
+    rate="extract",
     responses={200: Extracted, **errors(*OF_AN_EXTRACTION)},
     operation_id="extractData",
     summary="Have a text read into data",

@@ -55,6 +55,7 @@ _FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"
 
 @api.post(
     "/files",
+    rate="uploads",
     responses={201: UploadedFile, **errors(TooLarge, RateLimited, NotFound, Conflict, *OF_FILES)},
     operation_id="uploadFile",
     summary="Put up a file to send in a message",

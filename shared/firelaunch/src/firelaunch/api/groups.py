@@ -141,6 +141,7 @@ api = Routes("groups", "groups", prefix="/v1")
 
 @api.post(
     "/groups",
+    rate="groups",
     responses={201: GroupAnswer, **errors(TooManyGroups)},
     operation_id="makeGroup",
     summary="Make a group",
@@ -179,6 +180,7 @@ def get(path: GroupPath) -> dict[str, Any]:
 
 @api.patch(
     "/groups/<group>",
+    rate="groups",
     responses={200: GroupAnswer, **errors(InvalidId, NotFound)},
     operation_id="changeGroup",
     summary="Rename a group, or change who may join it",
@@ -194,6 +196,7 @@ def change(path: GroupPath, body: GroupBody) -> dict[str, Any]:
 
 @api.delete(
     "/groups/<group>",
+    rate="groups",
     responses={202: None, **errors(InvalidId, NotFound, JobsUnavailable)},
     operation_id="deleteGroup",
     summary="Delete a group with all its data",
@@ -210,6 +213,7 @@ def delete(path: GroupPath) -> tuple[str, int]:
 
 @api.post(
     "/groups/<group>/join",
+    rate="groups",
     responses={200: GroupAnswer, **errors(InvalidId, NotFound, InviteInvalid, TooManyMembers)},
     operation_id="joinGroup",
     summary="Join a group",
@@ -235,6 +239,7 @@ def members(path: GroupPath, query: PageQuery) -> dict[str, Any]:
 
 @api.patch(
     "/groups/<group>/members/<uid>",
+    rate="groups",
     responses={200: GroupMember, **errors(InvalidId, NotFound, LastOwner)},
     operation_id="setGroupRole",
     summary="Give a member another role",
@@ -247,6 +252,7 @@ def set_role(path: MemberPath, body: GroupRoleBody) -> dict[str, Any]:
 
 @api.delete(
     "/groups/<group>/members/<uid>",
+    rate="groups",
     responses={204: None, **errors(InvalidId, NotFound, LastOwner)},
     operation_id="removeGroupMember",
     summary="Leave a group, or remove a member",
@@ -261,6 +267,7 @@ def remove(path: MemberPath) -> tuple[str, int]:
 
 @api.delete(
     "/groups/<group>/removals/<uid>",
+    rate="groups",
     responses={204: None, **errors(InvalidId, NotFound)},
     operation_id="readmitToGroup",
     summary="Let a removed user join again",
@@ -274,6 +281,7 @@ def readmit(path: MemberPath) -> tuple[str, int]:
 
 @api.post(
     "/groups/<group>/invites",
+    rate="groups",
     responses={201: GroupInvite, **errors(InvalidId, NotFound)},
     operation_id="inviteToGroup",
     summary="Invite to a group",
@@ -289,6 +297,7 @@ def invite(path: GroupPath, body: InviteBody) -> tuple[dict[str, Any], int]:
 
 @api.delete(
     "/groups/<group>/invites",
+    rate="groups",
     responses={204: None, **errors(InvalidId, NotFound)},
     operation_id="withdrawGroupInvites",
     summary="Withdraw a group's invitations",

@@ -12,6 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from ..errors import Forbidden, TooLarge
 from ..events import MAX_EVENT, Malformed, Received, acknowledge, received
 from ..identity import bearer
+from ..identity.known_callers import known
 from ..jobs.schedules import Schedules
 from ..services.bundle import Services
 from ..worker import Runner
@@ -59,6 +60,7 @@ def routes(services: Services, runner: Runner, schedules: Schedules, events: Eve
         if callers is None:
             raise Forbidden
         callers.verify(bearer(request.headers.get("Authorization")))
+        known(request.environ, "/internal")
 
     @api.post("/jobs/<kind>")
     def run(path: KindPath, body: Delivered) -> dict[str, str]:

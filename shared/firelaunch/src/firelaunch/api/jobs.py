@@ -108,6 +108,7 @@ def get(path: Path) -> dict[str, Any]:
 
 @api.post(
     "/jobs/<id>/cancel",
+    rate="changes",
     responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
     operation_id="cancelJob",
     summary="Cancel a job",
@@ -119,6 +120,7 @@ def cancel(path: Path) -> dict[str, Any]:
 
 @api.get(
     "/ops/jobs",
+    rate="ops",
     guests=False,
     responses={200: JobPage, **errors(InvalidCursor)},
     operation_id="listDeadJobs",
@@ -133,6 +135,7 @@ def dead(query: PageQuery) -> dict[str, Any]:
 
 @api.get(
     "/ops/jobs/<id>",
+    rate="ops",
     guests=False,
     responses={200: JobAnswer, **errors(*_OF_A_JOB)},
     operation_id="getAppJob",
@@ -146,6 +149,7 @@ def read(path: Path) -> dict[str, Any]:
 
 @api.post(
     "/ops/jobs/<id>/redrive",
+    rate="ops",
     guests=False,
     responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
     operation_id="redriveJob",

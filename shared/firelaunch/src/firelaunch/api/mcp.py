@@ -79,6 +79,7 @@ api = Routes("mcp", "mcp", prefix=None)
 
 @api.post(
     "/mcp",
+    rate="mcp",
     responses=responses,
     operation_id="callMcp",
     summary="Call the app as a tool",

@@ -42,6 +42,7 @@ def read() -> dict[str, Any]:
 
 @api.delete(
     "/memory",
+    rate="changes",
     responses={204: None, **errors()},
     operation_id="deleteMemory",
     summary="Forget what is kept in mind about me",

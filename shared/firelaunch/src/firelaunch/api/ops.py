@@ -200,6 +200,7 @@ api = Routes("ops", "ops", prefix="/v1")
 
 @api.get(
     "/ops/budget",
+    rate="ops",
     responses={200: OpsBudget, **errors()},
     operation_id="getAppBudget",
     summary="Show how much of the app's budget is used (admins)",
@@ -214,6 +215,7 @@ def budget() -> dict[str, Any]:
 
 @api.get(
     "/ops/schedules",
+    rate="ops",
     responses={200: OpsSchedules, **errors()},
     operation_id="listSchedules",
     summary="List the app's schedules (admins)",
@@ -227,6 +229,7 @@ def schedules() -> dict[str, Any]:
 
 @api.get(
     "/ops/usage",
+    rate="ops",
     responses={200: OpsUsage, **errors()},
     operation_id="getAppUsage",
     summary="What has everybody used? (admins)",
@@ -239,6 +242,7 @@ def usage(query: OpsDaysQuery) -> dict[str, Any]:
 
 @api.get(
     "/ops/users/<uid>/calls",
+    rate="ops",
     responses={200: OpsCallPage, **errors(InvalidCursor, InvalidId)},
     operation_id="listUserCalls",
     summary="List a user's model calls (admins)",
@@ -253,6 +257,7 @@ def calls_of(path: UserPath, query: PageQuery) -> dict[str, Any]:
 
 @api.get(
     "/ops/requests/<id>/calls",
+    rate="ops",
     responses={200: OpsCallPage, **errors(InvalidId)},
     operation_id="listRequestCalls",
     summary="List a request's model calls (admins)",
@@ -266,6 +271,7 @@ def calls_in(path: Path) -> dict[str, Any]:
 
 @api.post(
     "/ops/reembed",
+    rate="ops",
     responses={202: JobAnswer, **errors(TooLarge, AlreadyExists, NotFound, JobsUnavailable)},
     operation_id="startReembedding",
     summary="Index all documents anew, by the settings of today (role admin)",

@@ -77,6 +77,7 @@ api = Routes("ops_app", "ops", prefix="/v1")
 
 @api.get(
     "/ops/app",
+    rate="ops",
     responses={200: OpsApp, **errors()},
     operation_id="getOpsApp",
     summary="Show the page the facts about the app (admins)",
@@ -108,6 +109,7 @@ def _summing_up() -> str | None:
 
 @api.get(
     "/ops/members",
+    rate="ops",
     responses={200: OpsMemberPage, **errors(InvalidCursor)},
     operation_id="listMembers",
     summary="List the app's members (admins)",

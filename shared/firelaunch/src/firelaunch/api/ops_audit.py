@@ -59,6 +59,7 @@ api = Routes("ops_audit", "ops", prefix="/v1")
 
 @api.get(
     "/ops/audit",
+    rate="ops",
     responses={200: AuditPage, **errors(InvalidCursor, InvalidId)},
     operation_id="listAudit",
     summary="Who changed what? (admins)",

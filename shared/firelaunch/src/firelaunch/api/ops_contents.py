@@ -63,6 +63,7 @@ api = Routes("ops_contents", "ops", prefix="/v1")
 
 @api.get(
     "/ops/requests/<id>/contents",
+    rate="ops",
     responses={200: OpsContents, **errors(InvalidId, NotFound)},
     operation_id="getRequestContents",
     summary="Read what was said in a request (admins)",

@@ -362,6 +362,7 @@ api = Routes("ops_sums", "ops", prefix="/v1")
 
 @api.get(
     "/ops/sums",
+    rate="ops",
     responses={200: OpsSums, **errors(BadRequest)},
     operation_id="getSums",
     summary="Show costs and times of a range (admins)",
@@ -407,6 +408,7 @@ def _begins(at: str) -> str:
 
 @api.get(
     "/ops/users",
+    rate="ops",
     responses={200: OpsUsers, **errors()},
     operation_id="listDearestUsers",
     summary="Who costs most? (admins)",
@@ -421,6 +423,7 @@ def users(query: UsersQuery) -> dict[str, Any]:
 
 @api.get(
     "/ops/requests",
+    rate="ops",
     responses={200: OpsRequests, **errors(BadRequest)},
     operation_id="listRequests",
     summary="List the slowest, dearest, failed or latest requests (admins)",
@@ -439,6 +442,7 @@ def requests(query: RequestsQuery) -> dict[str, Any]:
 
 @api.get(
     "/ops/requests/<id>",
+    rate="ops",
     responses={200: OpsRequest, **errors(InvalidId, NotFound)},
     operation_id="getRequest",
     summary="Read a request's record (admins)",

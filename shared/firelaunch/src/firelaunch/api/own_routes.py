@@ -23,10 +23,12 @@ from ..errors import NoUploadRoom, RateLimited, SettingsError, TooLarge
 from ..identity import Caller
 from ..identity.base import VISITOR, AnonymousAccount
 from ..settings.app import Settings
+from ..settings.plans import Plan
 from ..slots import Pace, Room, Slots
 from ..turns.attachments import MOST_ATTACHMENTS
-from .base import admins_only, backend, caller, data, need_feature
+from .base import CALLER_KEY, admins_only, backend, caller, data, need_feature
 from .routes import Route, Routes, place_of
+from .user_limits import UserLimits, no_place
 
 __all__ = ["OwnRoutes"]
 
@@ -60,9 +62,6 @@ _BODY_BYTES = 31 * 2**20
 """The most bytes of a body: Cloud Run ends an HTTP/1 request at 32 MiB (https://cloud.google.com/run/quotas#request_limits).
 """
 
-_PLACE_SECONDS = 1
-"""Seconds after which a client that found all places taken may try again."""
-
 
 class OwnRoutes:
     """An app's own routes.
@@ -71,13 +70,19 @@ class OwnRoutes:
         declared: what the app was given as ``routes``.
         ours: firelaunch's own routes.
         collections: what the app was given as ``collections``.
+        last_plan: returns the plan that a user had last, without reading anything.
 
     Raises:
         SettingsError: a route collides with another one or cannot be served. The message has the file and line.
     """
 
     def __init__(
-        self, declared: Sequence[Routes], ours: Sequence[Routes], settings: Settings, collections: Sequence[object]
+        self,
+        declared: Sequence[Routes],
+        ours: Sequence[Routes],
+        settings: Settings,
+        collections: Sequence[object],
+        last_plan: Callable[[str], Plan | None] = lambda _: None,
     ) -> None:
         problems = [*_problems(declared, ours, settings), *_undeclared(declared, collections)]
         if problems:
@@ -92,9 +97,11 @@ class OwnRoutes:
         self._pace = Pace(settings.limits.public_requests_per_minute)
         # Public routes leave most threads to users who are signed in.
         most = max(1, settings.cloud.concurrency // 4)
-        self._slots = Slots(most, most, _no_place, _no_place)
+        self._slots = Slots(most, most, no_place, no_place)
+        self._users = UserLimits(settings, last_plan)
+        self._rates = {routes.endpoint(route): route.rate for routes in (*ours, *declared) for route in routes.routes}
         self._users_pace = Pace(settings.limits.own_requests_per_minute)
-        self._users_slots = Slots(settings.cloud.concurrency, most, _no_place, _no_place)
+        self._users_slots = Slots(settings.cloud.concurrency, most, no_place, no_place)
 
     @property
     def public(self) -> list[str]:
@@ -109,9 +116,9 @@ class OwnRoutes:
         return route is not None and route.public
 
     def enter(self) -> None:
-        """Take a place for a request to one of these routes, until :meth:`leave`. Requests to others need none.
+        """Take a place for a request, until :meth:`leave`.
 
-        All callers of public routes share some places; each user who is signed in has some.
+        All callers of public routes share some places; each user who is signed in has some, and some for own routes.
 
         Raises:
             RateLimited: all places are taken, or the requests of this minute are used up.
@@ -120,15 +127,17 @@ class OwnRoutes:
         """
         route = self._by_endpoint.get(request.endpoint or "")
         public = self.is_public(request.endpoint)
+        g.place = place = ExitStack()
+        if not public and CALLER_KEY not in request.environ:  # a request inside another one has its place
+            place.enter_context(self._users.held(caller(), self._rates.get(request.endpoint or "")))
         if request.endpoint in _WITH_FILES:
-            self._make_room_for_files()
+            self._make_room_for_files(place)
         if route is None and not public:
             return
         if route is not None and public and route.calls_model:
             g.visitor = backend().services.store.scope.of(_visitor(backend().services.metering.today()))
         user = "" if public else caller().uid
         pace, slots = (self._pace, self._slots) if public else (self._users_pace, self._users_slots)
-        g.place = place = ExitStack()
         place.enter_context(_held(user, pace, slots))
         if route is not None and route.body_bytes is not None:
             if (request.content_length or 0) > route.body_bytes:
@@ -137,7 +146,7 @@ class OwnRoutes:
             if not public:
                 place.enter_context(backend().uploads.place(caller().scope))
 
-    def _make_room_for_files(self) -> None:
+    def _make_room_for_files(self, place: ExitStack) -> None:
         """Let a message's body be larger than others, if it is, and hold a place for it."""
         usual, size = self._limits.body_bytes, request.content_length
         chunked = size is None and request.environ.get("wsgi.input_terminated")
@@ -153,7 +162,6 @@ class OwnRoutes:
                 "limits.attachment_bytes). Put larger ones up first: POST /v1/files."
             )
         request.max_content_length = most + 1
-        g.place = place = ExitStack()
         place.enter_context(backend().uploads.place(caller().scope))
         place.enter_context(self._bodies.held(most if chunked else size or 0))
 
@@ -238,10 +246,6 @@ def _held(user: str, pace: Pace, slots: Slots) -> Iterator[None]:
         if seconds:
             raise RateLimited(retry_after=seconds)
         yield
-
-
-def _no_place() -> RateLimited:
-    return RateLimited("Too many requests at a time.", retry_after=_PLACE_SECONDS)
 
 
 def _problems(declared: Sequence[Any], ours: Sequence[Routes], settings: Settings) -> Iterator[str]:

@@ -128,6 +128,7 @@ api = Routes("ratings", "chats", prefix="/v1", guests=True)
 
 @api.put(
     "/chats/<id>/messages/<message>/rating",
+    rate="ratings",
     responses={200: RatingAnswer, **errors(*OF_A_CHAT, TooLarge, Conflict, Contention)},
     operation_id="rateAnswer",
     summary="Rate an answer",
@@ -142,6 +143,7 @@ def put(path: MessagePath, body: RatingBody) -> dict[str, Any] | None:
 
 @api.delete(
     "/chats/<id>/messages/<message>/rating",
+    rate="ratings",
     responses={204: None, **errors(*OF_A_CHAT, Conflict, Contention)},
     operation_id="unrateAnswer",
     summary="Take a rating back",
@@ -155,6 +157,7 @@ def delete(path: MessagePath, query: GroupQuery) -> tuple[str, int]:
 
 @api.get(
     "/ops/ratings",
+    rate="ops",
     guests=False,
     responses={200: OpsRatingPage, **errors(InvalidCursor)},
     operation_id="listRatings",

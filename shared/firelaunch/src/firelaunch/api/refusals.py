@@ -37,6 +37,7 @@ from ..errors import (
     NotFound,
     NoUploadRoom,
     OutputLimitReached,
+    Overloaded,
     PreconditionFailed,
     RateLimited,
     RequestInProgress,
@@ -93,7 +94,7 @@ OF_AN_EXTRACTION = (InvalidSchema, *OF_A_MODEL_CALL)
 """Errors of an extraction."""
 
 _SIGNED_IN = (
-    *(Unauthenticated, AppCheckFailed, AnonymousAccount, Removed, Forbidden, IdentityUnavailable),
+    *(Unauthenticated, AppCheckFailed, AnonymousAccount, Removed, Forbidden, IdentityUnavailable, RateLimited),
     *OF_THE_STORE,
 )
 """Errors of every route that needs a token: before the view runs, and from the database."""
@@ -141,7 +142,7 @@ def errors_of_anyone(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
     The examples are of all error codes; all of them have one schema, so that a generated client has one type of them.
     """
     unread = {status: _refusal(status, {BadRequest.code: why}) for status, why in _UNREAD.items()}
-    kinds_of_route: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, *kinds}
+    kinds_of_route: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, Overloaded, *kinds}
     ordered = sorted(kinds_of_route, key=lambda kind: (kind.status, kind.code))
     by_status = groupby(ordered, key=lambda kind: str(kind.status))
     answered = {status: _refusal(status, {kind.code: kind.message for kind in group}) for status, group in by_status}

@@ -33,6 +33,7 @@ from ..errors import (
     TooManyUploads,
 )
 from ..paging import Page
+from ..settings.sections import RateName
 from .refusals import OF_A_MODEL_CALL, errors, errors_of_anyone
 from .schemas import whole_example
 
@@ -44,7 +45,7 @@ _OF_A_VIEW: tuple[type[FirelaunchError], ...] = (
 )
 """Errors of every view that works with the app's data or enqueues jobs."""
 
-_KNOWN = ("public", "guests", "feature", "status", "body_bytes", "calls_model")
+_KNOWN = ("public", "guests", "feature", "status", "body_bytes", "calls_model", "rate")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -62,6 +63,7 @@ class RouteOptions(TypedDict, total=False):
     they are all there are. ``operation_id`` names the operation in generated clients; made of the names of the routes
     and the view if left out. ``consumes`` are the media types of a body that is no JSON, which the view reads from
     Flask's ``request``: any other is a 400. ``produces`` are those of an answer that is no JSON.
+    ``rate`` is the name in ``[rates]`` of the settings under which a user's requests are counted.
     ``openapi_extensions`` are put into the operation as they are.
     """
 
@@ -73,6 +75,7 @@ class RouteOptions(TypedDict, total=False):
     status: int
     body_bytes: int
     calls_model: bool
+    rate: RateName
     errors: Sequence[type[FirelaunchError]]
     responses: Any
     operation_id: str
@@ -103,6 +106,7 @@ class Route:
     status: int | None = None
     body_bytes: int | None = None
     calls_model: bool = False
+    rate: RateName | None = None
     errors: tuple[type[FirelaunchError], ...] = ()
     consumes: tuple[str, ...] = ()
     produces: tuple[str, ...] = ()

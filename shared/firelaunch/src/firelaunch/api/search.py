@@ -118,6 +118,7 @@ api = Routes("search", "documents", prefix="/v1", guests=True)
 
 @api.post(
     "/search",
+    rate="search",
     responses={200: SearchAnswer, **errors(TooLarge, InvalidId, NotFound, *OF_THE_INDEX, *_OF_EMBEDDING)},
     operation_id="searchDocuments",
     summary="Search in documents",

@@ -149,6 +149,7 @@ def read(path: Path, query: ChatsQuery) -> dict[str, Any]:
 
 @api.post(
     "/chat",
+    rate="turns",
     responses={200: streamed(UI_STREAM), **errors(*OF_A_TURN, Conflict, *OF_FILES)},
     operation_id="sendFromUseChat",
     summary="Send a message from useChat",

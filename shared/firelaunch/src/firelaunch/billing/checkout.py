@@ -164,7 +164,7 @@ class Checkout:
             return [Update(user.root, fields, if_updated_at=document.update_time), *told]
 
         apply_changes(self.store, [user.root], changes)
-        return self.entitlements.of(self.store.get(user.root))
+        return self.entitlements.of(self.store.get(user.root), user.root)
 
     def grant_credit(self, user: Scope, micro_usd: int, by: str, key: str | None) -> Balance:
         """Give ``user`` credit, or take some back if ``micro_usd`` is below zero, and return what they have now.

@@ -39,6 +39,10 @@ class Entitlement:
         return frozenset(self.limits.features)
 
 
+_REMEMBERED = 10_000
+"""The users whose plans are remembered."""
+
+
 class Entitlements:
     """Derives users' entitlements from their documents.
 
@@ -56,8 +60,31 @@ class Entitlements:
         self._pauses_without_plan = frozenset(pauses_without_plan)
         self._on_credit = next((name for name, plan in plans.items() if plan.balance), None)
         self._by_price = {price: name for name, plan in plans.items() for price in plan.prices}
+        self._last: dict[str, Plan] = {}
 
-    def of(self, user: Document | None) -> Entitlement:
+    def last_of(self, root: str) -> Plan | None:
+        """Return the plan that a user had when their document was last read, without another read.
+
+        Args:
+            root: the path of the user's document.
+        """
+        return self._last.get(root)
+
+    def of(self, user: Document | None, root: str = "") -> Entitlement:
+        """Return a user's entitlement, and remember their plan for :meth:`last_of`.
+
+        Args:
+            root: the path of the user's document, where the user may have none.
+        """
+        found = self._of(user)
+        path = root if user is None else user.path
+        if path:
+            if len(self._last) >= _REMEMBERED:
+                self._last = {}
+            self._last[path] = found.limits
+        return found
+
+    def _of(self, user: Document | None) -> Entitlement:
         """Return a user's entitlement.
 
         It is the plan that an admin granted, or the best plan paid for, or the plan that is paid from credit if there

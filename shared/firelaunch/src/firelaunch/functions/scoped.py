@@ -22,6 +22,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from ..errors import InvalidId, NotFound, TooLarge
 from ..events import MAX_EVENT, Ignored, Malformed, PathPattern, Received, acknowledge, check_home, received
 from ..identity import bearer
+from ..identity.known_callers import known
 from ..scope import Scope
 from ..services.bundle import Services
 from ..store.fence import BEGAN, begun_at
@@ -192,3 +193,4 @@ def _run_id() -> str:
 def _verify(host: Host) -> None:
     if host.caller is not None:
         host.caller.verify(bearer(request.headers.get("Authorization")))
+        known(request.environ, "/caller")

@@ -10,6 +10,7 @@ from ..billing.base import Webhooks
 from ..billing.reconcile import Reconciliation
 from ..billing.webhooks import WebhookInbox
 from ..identity import bearer
+from ..identity.known_callers import known
 from ..server.app import App
 from .http import function_app
 
@@ -57,6 +58,7 @@ def reconciliation_app(reconciliation: Reconciliation, invoker: Invoker | None) 
     def reconcile() -> dict[str, Any]:
         if invoker is not None:
             invoker.verify(bearer(request.headers.get("Authorization")))
+            known(request.environ, "/caller")
         return reconciliation.run().as_dict()
 
     return app

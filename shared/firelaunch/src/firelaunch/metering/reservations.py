@@ -495,7 +495,7 @@ class Metering:
             Contention, StoreError: as in :meth:`.ceiling.Ceiling.draw`.
             CreditExceeded: the plan is paid from credit, and what is left does not even cover the cheap model.
         """
-        has, default = self.entitlements.of(user), self.entitlements.default_plan
+        has, default = self.entitlements.of(user, scope.root), self.entitlements.default_plan
         try:
             reservation, writes = self._reserve(
                 scope, day, usage, has, user, request_id, quote, cheap, counted=counted, chance=chance

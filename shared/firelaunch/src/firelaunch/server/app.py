@@ -9,6 +9,7 @@ import logging
 import math
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -62,6 +63,7 @@ from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
 from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
 from ..identity import Caller, bearer
+from ..identity.known_callers import known
 from ..metering.refusals import Refusals
 from ..scope import Scope
 from ..services.bundle import Services
@@ -228,6 +230,7 @@ class App(OpenAPI):
         self.about = ""
         self.write_seconds = 30.0
         self.body_seconds = 300.0
+        self.queue_seconds = 5.0
         self.start_jobs: Callable[[], None] = lambda: None
         self.end: Callable[[], None] = lambda: None
         self.runner: Runner | None = None
@@ -252,12 +255,14 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         check_collections(app.declared.collections, groups=settings.has_groups)
         services.store.declare_users(user_fields(app.declared.collections))
         services.documents.declare_searchable(each.name for each in app.declared.collections if each.searchable)
-    own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections)
+    last_plan = services.metering.entitlements.last_of
+    own = OwnRoutes(app.declared.routes, _routes(), settings, app.declared.collections, last_plan)
     app.info.title = settings.app.name
     app.tracer = services.tracer
     app.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
     app.write_seconds = settings.limits.write_seconds
     app.body_seconds = settings.limits.body_seconds
+    app.queue_seconds = settings.limits.queue_seconds
     app.about = f": {settings.app.id}, {settings.environment.mode} mode, {settings.provider} model"
     if settings.environment.development:
         app.about += "; / to talk to it, /ops for its costs, /docs for its API"
@@ -298,16 +303,12 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
     app.runner = runner
     slots = follower_slots(max(1, settings.cloud.concurrency // 2))
 
-    @cache
-    def document(admins: bool) -> Document:
-        return describe(app.info.title, app.info.version, _routes(services), own.declared, admins=admins)
-
     app.extensions["firelaunch"] = ViewContext(
         services,
         turns,
         Answers(services, app.shutdown, slots),
         Uploads(services),
-        document,
+        _documents(app, services, own),
         _own_tools(app, own, settings),
     )
     for routes in [*_routes(services), *own.declared]:
@@ -321,6 +322,22 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
 def _warn(settings: Settings) -> None:
     for said in settings.warnings:
         log.warning("%s", said)
+
+
+def _documents(app: App, services: Services, own: OwnRoutes) -> Callable[[bool], Document]:
+    """Return a function that returns the OpenAPI document, with or without the routes of admins."""
+    # Making it takes part of a second, so those who ask meanwhile wait for it rather than make it again.
+    making = threading.Lock()
+
+    @cache
+    def made(admins: bool) -> Document:
+        return describe(app.info.title, app.info.version, _routes(services), own.declared, admins=admins)
+
+    def document(admins: bool) -> Document:
+        with making:
+            return made(admins)
+
+    return document
 
 
 def _unlisted(services: Services, runner: Runner, work: Background) -> Iterator[APIBlueprint]:
@@ -412,9 +429,10 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes, refusals: Ref
         if request.endpoint is None:  # a 404 or 405. /openapi.json tells everybody which routes there are.
             return
         g.caller = request.environ.get(CALLER_KEY) or _verified(services)
+        known(request.environ, g.caller.uid)
         own.check_guest()
-        _let_in(services, g.caller.scope, guest=g.caller.guest)
         own.enter()
+        _let_in(services, g.caller.scope, guest=g.caller.guest)
         own.check_feature()
 
     @app.teardown_request

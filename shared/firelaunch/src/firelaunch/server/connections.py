@@ -7,9 +7,13 @@ loop gathers a request. A thread gets the request when its head is complete and,
 from __future__ import annotations
 
 import errno
+import os
 import re
 import time
+from collections import deque
+from contextlib import suppress
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 
 from gunicorn.http.body import LengthReader
@@ -21,11 +25,17 @@ GATHERED_BYTES = 65_536
 """Most bytes of a request that the loop gathers. A thread reads the rest of a longer request, and only some threads may
 do so at a time. 1,000 slow connections hold 64 MB at most."""
 
+KEPT_BYTES = 1_048_576
+"""Most bytes of an answer that the loop sends on while its client is slow to read. Of a longer one a thread sends the
+first part, as the client reads it."""
+
 _BYTES_A_SECOND = 8_000
 """The slowest connection that the server waits for: a slow mobile connection (64 kbit/s)."""
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"^content-length:[ \t]*(\d{1,18})[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_AUTHORIZATION = re.compile(rb"^authorization:[ \t]*(.*?)\r?$", re.IGNORECASE | re.MULTILINE)
+_PROBE = re.compile(rb"GET /(?:live|ready|healthz|readyz)[? ]")
 _UNKNOWN_END = re.compile(rb"^(?:transfer-encoding|expect):", re.IGNORECASE | re.MULTILINE)
 """Headers of a body whose end only a parser finds, or that the client sends only after a 100 (Continue)."""
 
@@ -43,6 +53,10 @@ class PacedSocket:
 
     All attributes besides the methods below are the socket's own.
 
+    Attributes:
+        keeps: whether the loop sends what the client does not take at once, so that no thread waits for the client.
+        kept_bytes: the bytes that the loop has to send.
+
     Args:
         sock: the socket.
         grace: seconds that a client may lag behind the slowest accepted connection, and that it may be silent.
@@ -54,6 +68,10 @@ class PacedSocket:
         self._grace, self._body_seconds = grace, body_seconds
         self._ended = self._reads = False
         self._waited, self._received, self._read_until = 0.0, 0, 0.0
+        self.keeps = False
+        self._kept: deque[memoryview] = deque()
+        self.kept_bytes = self._kept_sent = 0
+        self._kept_since = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.sock, name)
@@ -95,11 +113,62 @@ class PacedSocket:
         return data
 
     def sendall(self, data: bytes) -> None:
-        """Send all of ``data``.
+        """Send all of ``data``, or, where ``keeps`` is set, keep what the client does not take at once.
 
         Raises:
             ConnectionResetError: the client reads more slowly than the slowest accepted connection.
         """
+        if self.keeps:
+            data = self._keep(data)
+        if data:
+            self._send_paced(data)
+
+    def _keep(self, data: bytes) -> bytes:
+        """Send what the client takes at once and keep the rest. Return what is too much to be kept."""
+        sent = 0
+        if not self._kept:
+            with suppress(BlockingIOError):
+                # Not the socket's own method, which waits until the client reads.
+                sent = os.write(self.sock.fileno(), data)
+            self._kept_since, self._kept_sent = time.monotonic(), 0
+        left = len(data) - sent
+        if self.kept_bytes + left <= KEPT_BYTES:
+            if left:
+                self._kept.append(memoryview(data)[sent:])
+                self.kept_bytes += left
+            return b""
+        while self._kept:
+            piece = self._kept.popleft()
+            self.kept_bytes -= len(piece)
+            self._send_paced(piece)
+        return bytes(memoryview(data)[sent:])
+
+    def send_kept(self) -> bool:
+        """Send what the client takes now of the bytes that are kept, and return whether all of them are sent.
+
+        Raises:
+            OSError: the client has left.
+        """
+        while self._kept:
+            piece = self._kept[0]
+            try:
+                sent = os.write(self.sock.fileno(), piece)
+            except BlockingIOError:
+                return False
+            self.kept_bytes -= sent
+            self._kept_sent += sent
+            if sent < len(piece):
+                self._kept[0] = piece[sent:]
+            else:
+                self._kept.popleft()
+        return True
+
+    @property
+    def kept_until(self) -> float:
+        """The time until which the loop waits for the client to read on."""
+        return self._kept_since + self._grace + self._kept_sent / _BYTES_A_SECOND
+
+    def _send_paced(self, data: bytes | memoryview) -> None:
         left, waited, sent = memoryview(data), 0.0, 0
         while left:
             began = time.monotonic()
@@ -122,6 +191,8 @@ class Connection(TConn):  # type: ignore[misc]
         watched: whether the connection is registered with the loop's poller.
         needs_reader: whether a thread has to wait for some of the body.
         has_place: whether it counts as one of the connections for whose bodies threads wait.
+        is_probe: whether the request asks for the process's health.
+        token_digest: stands for what the request shows as Authorization; empty if that is nothing.
         stream: the streamed response that is still to be sent, set while a thread answers; None for other responses.
     """
 
@@ -131,6 +202,7 @@ class Connection(TConn):  # type: ignore[misc]
         self.deadline = 0.0
         self.watched = self.needs_reader = self.has_place = False
         self.stream: Any = None
+        self.is_probe, self.token_digest, self.reusable = False, b"", False
         self._gathered = bytearray()
         self._end: int | None = None
         self._began = 0.0
@@ -150,6 +222,7 @@ class Connection(TConn):  # type: ignore[misc]
         self._gathered, self._end = bytearray(), None
         self.needs_reader = False
         self.deadline = time.monotonic() + seconds
+        self.sock.keeps = False
         self.sock.setblocking(False)
 
     def receive(self) -> bytes | None:
@@ -188,6 +261,9 @@ class Connection(TConn):  # type: ignore[misc]
         length = _LENGTH.search(head)
         self._end = end + (int(length[1]) if length else 0)
         self.needs_reader = self._end > GATHERED_BYTES or _UNKNOWN_END.search(head) is not None
+        self.is_probe = _PROBE.match(head) is not None
+        shown = _AUTHORIZATION.search(head)
+        self.token_digest = blake2b(shown[1], digest_size=16).digest() if shown else b""
         self._began = time.monotonic()
 
     def begin(self) -> None:

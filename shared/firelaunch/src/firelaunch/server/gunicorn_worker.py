@@ -22,9 +22,9 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -46,9 +46,10 @@ from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
 from .. import precedence
-from ..errors import SettingsError
+from ..errors import Overloaded, SettingsError
 from ..shutdown import Shutdown
 from .connections import Connection, RequestProgress
+from .fair_queue import NEW_SECONDS, FairQueue, Ticket
 from .start_error import start_report
 from .terminal import line_width, wrapped
 
@@ -64,6 +65,20 @@ _CLOSING_SECONDS = 2.0
 
 _STOP_SECONDS = 2.0
 """How long a worker that shuts down waits for requests that clients may have sent already."""
+
+_RETRY_SECONDS = 2
+"""Seconds after which whoever was turned away may try again."""
+
+_KEPT_BYTES_IN_ALL = 33_554_432
+"""Memory for answers that clients are slow to read. When it is full, those that began first are dropped."""
+
+_PROBE_THREADS = 2
+_FIRST_THREADS = 8
+"""Threads that are started with the worker. Its loop waits for each thread that it starts later, until Python has run a
+bit of it, which takes long while others compute."""
+
+_KNOWN_TOKENS = 10_000
+"""Tokens whose users are remembered. Whoever's token is not is served among the strangers, once."""
 
 _CHECK_SECONDS = 0.25
 """Seconds between two checks for connections that have waited too long."""
@@ -85,17 +100,25 @@ _STATUSES: dict[type[Exception], tuple[int, str]] = {
 """The answers to requests that gunicorn cannot read. All other kinds are 400, "Bad Request"."""
 
 
-def _write_error(sock: Any, status: int, reason: str) -> None:
+def _write_error(sock: Any, status: int, reason: str, code: str = "", retry_after: int = 0) -> None:
     """Answer a request that the app does not get, in the format of the app's errors.
 
     Pages of any origin may read it, since which origin asked is not known, and it has nothing of the app in it. Without
     that a page would learn of no status, and take a token that is too long for a network that is down.
     """
-    detail = {"code": "invalid_request" if status < 500 else "internal", "message": f"{reason}.", "request_id": ""}
+    code = code or ("invalid_request" if status < 500 else "internal")
+    detail = {"code": code, "message": f"{reason}.", "request_id": ""}
     body = json.dumps({"error": detail}).encode()
     head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
     head += "Access-Control-Allow-Origin: *\r\nX-Content-Type-Options: nosniff\r\n"
+    head += f"Retry-After: {retry_after}\r\n" if retry_after else ""
     util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def _start_threads(pool: ThreadPoolExecutor, count: int) -> None:
+    started = threading.Barrier(count)
+    for _ in range(count):
+        pool.submit(started.wait)
 
 
 class _Body:
@@ -125,20 +148,23 @@ class _StreamInterceptor:
 
     Args:
         thread_state: thread-local; its ``conn`` is the connection that the current thread answers.
+        known: told whose a token is, by its digest.
     """
 
-    def __init__(self, app: Any, thread_state: threading.local) -> None:
-        self._app, self._thread_state = app, thread_state
+    def __init__(self, app: Any, thread_state: threading.local, known: Callable[[bytes, str], None]) -> None:
+        self._app, self._thread_state, self._known = app, thread_state, known
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._app, name)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        from ..identity.known_callers import CALLER_KNOWN_KEY
         from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 
         conn: Connection = self._thread_state.conn
         conn.sock.body(reads=conn.has_place)
         environ["wsgi.input"] = _Body(environ["wsgi.input"])
+        environ[CALLER_KNOWN_KEY] = partial(self._known, conn.token_digest)
         response: Response = start_response.__self__  # type: ignore[attr-defined]
         client = environ[CLIENT_KEY] = ClientConnection(conn.sock.sock)
         body: Iterable[bytes] = self._app(environ, start_response)
@@ -147,6 +173,7 @@ class _StreamInterceptor:
             response.force_close()
         stream = environ.pop(STREAM_KEY, None)
         if stream is None:
+            conn.sock.keeps = True
             return body
         # gunicorn writes nothing, and ends the request. `Worker.handle` then sends the stream and ends the response.
         conn.stream = _SentStream(conn, response, body, stream, client)
@@ -243,6 +270,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
         self.stream_loop: StreamLoop = StreamLoop(getattr(self.wsgi, "write_seconds", 30.0))
         self._body_seconds: float = getattr(self.wsgi, "body_seconds", 300.0)
+        # Whoever waits longer for a thread has often left, and is asked to come back later.
+        self._queue_seconds: float = getattr(self.wsgi, "queue_seconds", 5.0)
         # Connections whose next request the loop gathers, the one that waits longest first.
         self._waiting: dict[Connection, None] = {}
         # Connections whose request body needs a thread, while all threads that may wait for bodies are taken.
@@ -253,7 +282,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._readers, self._reader_limit = 0, max(1, self.cfg.threads // 2)
         self._next_check = 0.0
         self._thread_state = threading.local()
-        self.wsgi: Any = _StreamInterceptor(self.wsgi, self._thread_state)
+        # Probes have threads of their own, so that they are answered however long others wait.
+        self._probe_pool = ThreadPoolExecutor(_PROBE_THREADS, "probe")
+        _start_threads(self._probe_pool, _PROBE_THREADS)
+        _start_threads(self.tpool, min(_FIRST_THREADS, self.cfg.threads))
+        self._requests = FairQueue(self.cfg.threads)
+        # Users by the digests of their tokens. Threads add to it, and the loop reads it.
+        self._users: OrderedDict[bytes, str] = OrderedDict()
+        self._users_lock = threading.Lock()
+        # Connections whose answer the loop sends on, the one that began first first.
+        self._sending: dict[Connection, None] = {}
+        self.wsgi: Any = _StreamInterceptor(self.wsgi, self._thread_state, self._remember)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
             start_jobs()
@@ -286,9 +325,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._wait(conn, b"")
 
     def _make_room(self) -> bool:
-        """Close the connection that has waited longest, closing ones first, and return whether there was one."""
+        """Close the connection that has waited longest, and return whether there was one.
+
+        Those that are closing anyway go first, then those whose clients don't read.
+        """
         for conn in self._closing:
             self._close(conn)
+            return True
+        for conn in self._sending:
+            self._give_up(conn)
             return True
         for conn in self._waiting:
             self._drop(conn)
@@ -340,10 +385,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.nr_conns -= 1
         conn.close()
 
-    def _refuse(self, conn: Connection, status: int, reason: str) -> None:
+    def _refuse(self, conn: Connection, status: int, reason: str, code: str = "", retry_after: int = 0) -> None:
         self._stop_waiting(conn)
         with contextlib.suppress(OSError):
-            _write_error(conn.sock, status, reason)
+            _write_error(conn.sock, status, reason, code, retry_after)
         self._close_gracefully(conn)
 
     def _dispatch(self, conn: Connection, *, late: bool = False) -> None:
@@ -418,7 +463,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             else:
                 self._drop(conn)
         while self._queue and self._queue[0].deadline <= now:
-            self._refuse(self._queue.popleft(), 503, "Service Unavailable")
+            self._turn_away(self._queue.popleft())
+        for conn in list(self._requests.late(now - self._queue_seconds)):
+            self._turn_away(conn)
+            self._leave_place(conn)
+        for conn in [conn for conn in self._sending if conn.sock.kept_until <= now]:
+            self._give_up(conn)
         for conn in [conn for conn, until in self._closing.items() if until <= now]:
             self._close(conn)
 
@@ -482,14 +532,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             finally:
                 precedence.release()
 
-        self._in_thread(sending.conn, go_on)
+        self._in_thread(self.tpool, sending.conn, go_on)
 
     def enqueue_req(self, conn: Any) -> None:
-        """Let a thread of the pool answer the request on a connection."""
-        self._in_thread(conn, partial(self.handle, conn))
+        """Let a thread answer the request on a connection, once it is its caller's turn."""
+        if conn.is_probe:
+            self._submit(self._probe_pool, conn, None)
+            return
+        caller = self._users.get(conn.token_digest, "") if conn.token_digest else ""
+        self._requests.put(caller, conn, time.monotonic())
+        self._answer_next()
 
-    def _in_thread(self, conn: Any, work: Callable[[], Any]) -> None:
-        """Run ``work`` on a connection in a thread of the pool, and finish with the connection."""
+    def _answer_next(self) -> None:
+        """Give threads to the requests whose turn it is."""
+        while (request := self._requests.take(time.monotonic())) is not None:
+            self._submit(self.tpool, *request)
+
+    def _submit(self, pool: ThreadPoolExecutor, conn: Any, ticket: Ticket | None) -> None:
+        self._in_thread(pool, conn, partial(self.handle, conn), ticket)
+
+    def _in_thread(
+        self, pool: ThreadPoolExecutor, conn: Any, work: Callable[[], Any], ticket: Ticket | None = None
+    ) -> None:
+        """Run ``work`` on a connection in a thread of a pool, and finish with the connection."""
 
         def run() -> None:
             result: Future[Any] = Future()
@@ -497,27 +562,90 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 result.set_result(work())
             except BaseException as error:
                 result.set_exception(error)
-            self._answered(conn, result)
+            self._answered(conn, result, ticket)
 
-        # The pool raises where it is closed, as the process ends, and where there is no memory for one more thread.
+        # A pool raises where it is closed, as the process ends, and where there is no memory for one more thread.
         # Then the work is in the pool's queue all the same, and the next thread that has nothing to do takes it.
         with contextlib.suppress(RuntimeError):
-            self.tpool.submit(run)
+            pool.submit(run)
 
-    def _answered(self, conn: Any, result: Future[Any]) -> None:
+    def _remember(self, token_digest: bytes, user: str) -> None:
+        """Remember whose a token is, so that the requests that show it wait for that user's turn."""
+        if token_digest and self._users.get(token_digest) != user:
+            with self._users_lock:
+                self._users[token_digest] = user
+                if len(self._users) > _KNOWN_TOKENS:
+                    self._users.popitem(last=False)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events, and for the time at which the next request may be answered."""
+        super().wait_for_and_dispatch_events(min(timeout, NEW_SECONDS) if self._requests else timeout)
+        if self._requests:
+            self._answer_next()
+
+    def _answered(self, conn: Any, result: Future[Any], ticket: Ticket | None = None) -> None:
         """Let gunicorn's loop finish with a connection, unless its stream goes on in the stream loop."""
         if result.cancelled() or result.exception() is not None or result.result() is not _ELSEWHERE:
-            self.method_queue.defer(self.finish_request, conn, result)
-        elif conn.has_place:
-            self.method_queue.defer(self._leave_place, conn)
+            self.method_queue.defer(self.finish_request, conn, result, ticket)
+        else:
+            self.method_queue.defer(self._leave_thread, conn, ticket)
 
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        """Close a connection, or keep it for the next request."""
+    def _leave_thread(self, conn: Connection, ticket: Ticket | None) -> None:
+        """Let the next request have the thread, while a connection's stream goes on without one."""
+        if ticket is not None:
+            self._requests.end(ticket)
+            self._answer_next()
         self._leave_place(conn)
-        if not fs.cancelled() and fs.exception() is None and fs.result():
+
+    def finish_request(self, conn: Any, fs: Any, ticket: Ticket | None = None) -> None:
+        """Send the rest of the answer, then close the connection, or keep it for the next request."""
+        self._leave_thread(conn, ticket)
+        conn.reusable = not fs.cancelled() and fs.exception() is None and bool(fs.result())
+        if conn.sock.kept_bytes:
+            self._send_on(conn)
+        else:
+            self._finish(conn)
+
+    def _finish(self, conn: Connection) -> None:
+        if conn.reusable:
             self._wait(conn, conn.left_over())
         else:
             self._close_gracefully(conn)
+
+    def _send_on(self, conn: Connection) -> None:
+        """Send the rest of an answer as its client reads, without a thread."""
+        try:
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock.sock, selectors.EVENT_WRITE, partial(self._on_writable, conn))
+        except (OSError, ValueError):  # it broke off while a thread answered
+            self.nr_conns -= 1
+            conn.close()
+            return
+        self._sending[conn] = None
+        while sum(each.sock.kept_bytes for each in self._sending) > _KEPT_BYTES_IN_ALL:
+            self._give_up(next(iter(self._sending)))
+
+    def _on_writable(self, conn: Connection, _: Any) -> None:
+        try:
+            if not conn.sock.send_kept():
+                return
+        except OSError:
+            self._give_up(conn)
+            return
+        del self._sending[conn]
+        self.poller.unregister(conn.sock.sock)
+        self._finish(conn)
+
+    def _give_up(self, conn: Connection) -> None:
+        """Close the connection of a client that does not read its answer."""
+        del self._sending[conn]
+        self.poller.unregister(conn.sock.sock)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _turn_away(self, conn: Connection) -> None:
+        """Refuse a request for which there is no thread, before anything is done for it."""
+        self._refuse(conn, Overloaded.status, Overloaded.message.rstrip("."), Overloaded.code, _RETRY_SECONDS)
 
     def _close_gracefully(self, conn: Any) -> None:
         """Close a connection after its client has (https://www.rfc-editor.org/rfc/rfc9112#section-9.6).

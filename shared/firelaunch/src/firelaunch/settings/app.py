@@ -53,6 +53,7 @@ from .sections import (
     Mcp,
     Price,
     PromptChoice,
+    Rates,
     Telemetry,
 )
 from .sections import Section as _Section
@@ -290,6 +291,18 @@ class Limits(_Section):
     body_seconds: float = Field(
         default=300, ge=1, le=3600, description="Seconds for all of a request's body, however large it is."
     )
+    requests_at_a_time: int = Field(
+        default=0,
+        ge=0,
+        description="Requests of one user that one instance answers at a time, with streams; 0 for half of "
+        "`cloud.concurrency`, and 8 at least.",
+    )
+    queue_seconds: float = Field(
+        default=5,
+        ge=0.1,
+        le=60,
+        description="Seconds that a request waits for a thread of its instance. After that it is a 503 `overloaded`.",
+    )
     body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request's body at most.")
     public_requests_per_minute: int = Field(
         default=600, ge=1, description="Requests to the app's own public routes that one instance takes in a minute."
@@ -441,6 +454,7 @@ class Settings(_Section):
     search: Search = Search()
     documents: DocumentSettings = DocumentSettings()
     limits: Limits = Limits()
+    rates: Rates = Rates()
     cache: Cache = Cache()
     plans: dict[str, Plan]
     groups: GroupSettings = GroupSettings()

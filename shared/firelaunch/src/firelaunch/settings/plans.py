@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from .sections import Section, micro_dollars
+from .sections import RateName, Section, micro_dollars
 
 __all__ = [
     "GUEST_PLAN",
@@ -48,6 +48,10 @@ class Plan(Section):
     )
     uploads_per_minute: int = Field(
         default=60, ge=1, description="Documents that the user may put up in a clock minute (UTC)."
+    )
+    rates: dict[RateName, Annotated[int, Field(ge=0)]] = Field(
+        default={},
+        description="[Rates](limits.md) of this plan's users where they are not those of `[rates]`: `{ search = 60 }`.",
     )
     documents: int = Field(default=200, ge=0, description="Documents that the user may have at most.")
     groups: int = Field(

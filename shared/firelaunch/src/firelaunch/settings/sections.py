@@ -22,6 +22,8 @@ __all__ = [
     "Mcp",
     "Price",
     "PromptChoice",
+    "RateName",
+    "Rates",
     "Section",
     "Telemetry",
     "micro_dollars",
@@ -204,6 +206,46 @@ class Price(Section):
     audio_input: Annotated[Decimal | None, BeforeValidator(lambda v: None if v is None else _price(v))] = Field(
         default=None, description="Dollars per million input tokens of recordings; as input if left out."
     )
+
+
+RateName = Literal[
+    "requests",
+    "turns",
+    "batches",
+    "search",
+    "extract",
+    "uploads",
+    "crawls",
+    "files",
+    "account",
+    "billing",
+    "groups",
+    "ratings",
+    "changes",
+    "mcp",
+    "ops",
+]
+"""The names of ``[rates]``. Each route of the API is counted under one of them, and under "requests"."""
+
+
+class Rates(Section):
+    """``[rates]``: requests of one user that one instance takes in a minute ([limits](limits.md)). 0: no limit."""
+
+    requests: int = Field(default=3_000, ge=0, description="All requests with a token together.")
+    turns: int = Field(default=600, ge=0, description="Messages, before the plan's `requests_per_minute` counts them.")
+    batches: int = Field(default=60, ge=0, description="Batches.")
+    search: int = Field(default=300, ge=0, description="Searches.")
+    extract: int = Field(default=300, ge=0, description="Extractions.")
+    uploads: int = Field(default=600, ge=0, description="Uploads, before the plan's `uploads_per_minute` counts them.")
+    crawls: int = Field(default=60, ge=0, description="Crawls.")
+    files: int = Field(default=1_200, ge=0, description="Files, texts and answers of batches that are read.")
+    account: int = Field(default=60, ge=0, description="Exports, erasures and merges of accounts.")
+    billing: int = Field(default=60, ge=0, description="Pages of Stripe: the checkout and the portal.")
+    groups: int = Field(default=600, ge=0, description="Changes of groups, their members and invitations.")
+    ratings: int = Field(default=600, ge=0, description="Ratings of answers.")
+    changes: int = Field(default=1_800, ge=0, description="Small changes: of chats, documents, jobs and devices.")
+    mcp: int = Field(default=1_200, ge=0, description="Calls of agents.")
+    ops: int = Field(default=1_200, ge=0, description="Requests of admins to `/v1/ops`.")
 
 
 class Cache(Section):
