@@ -306,7 +306,7 @@ class _Wire:
 def sigterm_with_streams(folder: Path, provider: Provider, size: Size) -> Outcome:
     """End the process as Cloud Run does while streams are open, and start it anew."""
     with _served(folder, provider, CONCURRENCY=str(size.streams + 20)) as world:
-        with watched(world, f"SIGTERM with {size.streams} streams", size.streams, calm=3) as outcome:
+        with watched(world, f"SIGTERM with {size.streams} streams", size.streams, calm=3, go_on=False) as outcome:
             world.stop()
             world.start()
         return outcome

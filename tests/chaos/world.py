@@ -258,9 +258,13 @@ class Users:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def begin_no_more(self) -> None:
+        """Let each end what it is doing."""
+        self._over.set()
+
     def stop(self) -> None:
         """Wait for what each is doing, and end."""
-        self._over.set()
+        self.begin_no_more()
         for thread in self._threads:
             thread.join()
 
@@ -439,8 +443,11 @@ def first_answer(world: World, uid: str, seconds: float = 60.0) -> float | None:
 
 
 @contextmanager
-def watched(world: World, fault: str, users: int, *, calm: float = 1.5) -> Iterator[Outcome]:
-    """Let users go on while the block plays a fault, then look at what they were promised."""
+def watched(world: World, fault: str, users: int, *, calm: float = 1.5, go_on: bool = True) -> Iterator[Outcome]:
+    """Let users go on while the block plays a fault, then look at what they were promised.
+
+    Without ``go_on`` they begin nothing more after the fault: so many would be a load of their own.
+    """
     outcome = Outcome(fault)
     worker = world.worker
     with Users(world, users) as crowd:
@@ -451,6 +458,8 @@ def watched(world: World, fault: str, users: int, *, calm: float = 1.5) -> Itera
         start = time.monotonic()
         yield outcome
         end = time.monotonic()
+        if not go_on:
+            crowd.begin_no_more()
         outcome.recovered_s = first_answer(world, "newcomer")
         time.sleep(calm)
     crowd.count(outcome, start, end)
