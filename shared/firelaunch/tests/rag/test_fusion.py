@@ -53,6 +53,12 @@ def test_a_weak_side_takes_next_to_nothing_from_a_strong_one(vectors: float, wor
     assert by_both >= max(by_vectors, by_words) - 0.02, (by_vectors, by_words, by_both)
 
 
+@pytest.mark.parametrize("ranks", [False, True], ids=["scores", "ranks"])
+def test_vectors_that_are_right_for_less_than_half_of_the_questions_do_not_have_their_way(ranks: bool) -> None:
+    by_vectors, by_words, by_both = found(0.4, 0.9, ranks=ranks)
+    assert by_both >= by_words - 0.08, (by_vectors, by_words, by_both)
+
+
 def test_a_hit_of_both_rankings_comes_once_and_equal_ids_of_two_owners_stay_apart() -> None:
     mine, shared, other = hit("x", 0.9), hit("x", 0.8, "library"), hit("y", 3.0)
     merged = Fusion().merge([mine, shared], [other, hit("x", 2.0)])

@@ -6,9 +6,10 @@ word results down. Here each ranking's scores are scaled to 0 to 1, and the vect
 - how high the words rate what the vectors rank first, over the latest questions;
 - how high the vectors rate what the words rank first, over the latest questions. A side whose best hits the other side
   confirms more than the other way round is the better one;
-- how far this question's best cosine stands out of the others, against what chance alone makes of the same number.
+- how far the best cosine stands out of the others, against what chance alone makes of the same number, over the latest
+  questions and for this one.
 
-docs/adr/0043 has how the numbers here were fitted, and on what they were measured.
+docs/adr/0043 has why, and docs/adr/0054 how the numbers here were fitted and on what they were measured.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from .index.base import Hit
 
@@ -35,24 +37,47 @@ _TAIL = 10
 _DECAY = 0.98
 """What a question counts for less with each later one: the last 50 make up the most of a mean."""
 
-_PRIOR_QUESTIONS = 4.0
-_PRIOR_CONFIRMED = (0.417, 0.231)
-"""The means to begin with, those of all sets of docs/adr/0043, and how many questions they count for."""
+_PRIOR_QUESTIONS = 2.5
+"""How many questions the means to begin with count for."""
 
-_BIAS, _CONFIRMED_VECTORS, _CONFIRMED_WORDS, _CHANCE = -1.38, 8.68, -10.3, -0.11
+_BIAS, _CHANCE = -1.775, -0.275
+_USUAL = (5.68, -8.95, 1.04, -0.535)
+_USUAL_CONFIRMED_BY_CHANCE = 0.507
+"""The weights of what is usual, and of how far this question's chance is from it (docs/adr/0054)."""
+
 _LEAST_CHANCE = 1e-4
 
 _Key = tuple[str, str]
 
 
+class _Signs(NamedTuple):
+    """What says how far the vectors are to be trusted.
+
+    Args:
+        vectors_best: the score that the words give to the vectors' best hit.
+        words_best_five: the mean score that the vectors give to the words' five best hits.
+        vectors_best_five: the mean score that the words give to the vectors' five best hits.
+        chance: the logarithm of the probability that so high a best cosine means nothing.
+    """
+
+    vectors_best: float
+    words_best_five: float
+    vectors_best_five: float
+    chance: float
+
+
+_PRIOR = _Signs(0.522, 0.262, 0.223, -2.445)
+"""The means to begin with, those of all sets of docs/adr/0054."""
+
+
 class Fusion:
     """The fusion of one index version's rankings. May be called from many threads.
 
-    It keeps two running means over the latest questions of this process, and nothing else of them.
+    It keeps running means over the latest questions of this process, and nothing else of them.
     """
 
     def __init__(self) -> None:
-        self._means = _PRIOR_CONFIRMED
+        self._means = _PRIOR
         self._count = _PRIOR_QUESTIONS
         self._lock = threading.Lock()
 
@@ -75,24 +100,34 @@ class Fusion:
     def _vector_weight(
         self, vector_hits: Sequence[Hit], vectors: Mapping[_Key, float], words: Mapping[_Key, float]
     ) -> float:
-        confirmed_vectors = words.get(next(iter(vectors)), 0.0)
-        best_words = list(words)[:_BEST]
-        confirmed_words = sum(vectors.get(key, 0.0) for key in best_words) / len(best_words)
-        means = self._learn(confirmed_vectors, confirmed_words)
-        chance = math.log(_LEAST_CHANCE + _chance([hit.score for hit in vector_hits[:_SCALED]]))
-        logit = _BIAS + _CONFIRMED_VECTORS * means[0] + _CONFIRMED_WORDS * means[1] + _CHANCE * chance
+        signs = _Signs(
+            words.get(next(iter(vectors)), 0.0),
+            _mean_score(vectors, list(words)),
+            _mean_score(words, list(vectors)),
+            math.log(_LEAST_CHANCE + _chance([hit.score for hit in vector_hits[:_SCALED]])),
+        )
+        usual = self._learn(signs)
+        logit = (
+            _BIAS
+            + sum(weight * sign for weight, sign in zip(_USUAL, usual, strict=True))
+            + _USUAL_CONFIRMED_BY_CHANCE * usual.vectors_best * usual.chance
+            + _CHANCE * (signs.chance - usual.chance)
+        )
         return 1 / (1 + math.exp(-logit))
 
-    def _learn(self, confirmed_vectors: float, confirmed_words: float) -> tuple[float, float]:
-        """Add a question to the means, and return them."""
+    def _learn(self, signs: _Signs) -> _Signs:
+        """Add a question's signs to the means, and return these."""
         with self._lock:
             old, self._count = self._count * _DECAY, self._count * _DECAY + 1
-            vectors, words = (
-                (mean * old + value) / self._count
-                for mean, value in zip(self._means, (confirmed_vectors, confirmed_words), strict=True)
-            )
-            self._means = (vectors, words)
+            pairs = zip(self._means, signs, strict=True)
+            self._means = _Signs(*((mean * old + sign) / self._count for mean, sign in pairs))
             return self._means
+
+
+def _mean_score(scores: Mapping[_Key, float], ranking: Sequence[_Key]) -> float:
+    """Return the mean of the scores that one side gives to the best hits of the other's ranking."""
+    best = ranking[:_BEST]
+    return sum(scores.get(key, 0.0) for key in best) / len(best)
 
 
 def _key(hit: Hit) -> _Key:
