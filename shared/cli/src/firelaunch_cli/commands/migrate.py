@@ -35,23 +35,22 @@ def command(app: str, dry_run: bool, as_json: bool) -> None:
         outdated = work.outdated(share)
         click.echo(f"{outdated:,} records of older versions.", err=as_json)
         if not dry_run:
-            _run(work, outdated, share)
+            _run(work, outdated, share, as_json=as_json)
         if as_json:
             facts = {"app": services.settings.app.id, "outdated": outdated, "rewritten": work.rewritten}
             click.echo(json.dumps(facts, indent=2))
-        elif not dry_run:
-            click.echo(f"Rewrote {work.rewritten:,}.")
     except FirelaunchError as error:
         raise click.ClickException(f"{error.message} {error.reason or ''}".strip()) from None
     finally:
         services.store.close()
 
 
-def _run(work: Migration, outdated: int, share: Share) -> None:
+def _run(work: Migration, outdated: int, share: Share, *, as_json: bool) -> None:
     count = Count("records rewritten", outdated)
     for _ in work.run(share):
         count(work.rewritten)
     for path, reason in work.refused:
         click.echo(f"{path}: {reason}", err=True)
+    click.echo(f"Rewrote {work.rewritten:,}.", err=as_json)
     if work.refused:
         raise click.ClickException("These could not be rewritten. Change migrate() or the records, and run it again.")
