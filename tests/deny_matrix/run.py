@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from firelaunch.testing.emulator import Emulator, unsigned_token
@@ -17,7 +18,8 @@ from .attempts import Attempt, Operation, own_places, places
 from .client import allowed
 from .listen import listen
 from .rest import Rest, Unclear
-from .tokens import TOKENS
+from .table import GROUPS
+from .tokens import TOKENS, USERS
 
 __all__ = ["ACTING", "DENY_ALL", "DOCUMENT", "Report", "check_that_rules_bind", "run"]
 
@@ -30,7 +32,7 @@ DOCUMENT = {
     "role": "editor",
     "embedding": (1.0, 0.0, 0.2),
 }
-"""What every place holds."""
+"""What every place holds, but that a membership's role is its group's."""
 ACTING = "ada, a member of alpha"
 """The token of the canary."""
 
@@ -115,7 +117,8 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: 
         return clients.setdefault(token, emulator.client_as(project, TOKENS[token], database))
 
     try:
-        rest.put({place.path: DOCUMENT for place in (*places(), *own_places())})
+        rest.put({place.path: {**DOCUMENT, "role": place.role} for place in (*places(), *own_places())})
+        rest.put({f"apps/gamma/groups/{group}/members/{uid}": {"role": "owner"} for group, uid in _elsewhere()})
         emulator.load_rules(project, DENY_ALL, database)
         check_that_rules_bind(rest, tokens[ACTING], client(ACTING))
         emulator.load_rules(project, rules, database)
@@ -139,6 +142,13 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: 
         rest.close()
         for opened in clients.values():
             opened.close()
+
+
+def _elsewhere() -> Iterator[tuple[str, str]]:
+    """Yield groups of a third app that have the ids of these apps' groups, with a member of each."""
+    for group, uid in product(GROUPS, (*USERS, "mallory")):
+        yield group.format(uid=uid), uid
+        yield group.format(uid=USERS[0]), uid
 
 
 def _listen(report: Report, client: Any, attempts: Sequence[Attempt]) -> None:

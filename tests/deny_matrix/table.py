@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from firelaunch.store.reserved_paths import SAMPLE, SAMPLE_GROUP, built
 
-__all__ = ["ALLOWED", "MODEL", "OWN", "UNNAMED", "Right", "allows", "role_in"]
+__all__ = ["ALLOWED", "GROUPS", "MODEL", "OWN", "UNNAMED", "Right", "allows", "role_in"]
 
 Right = Literal["get", "list", "group", "create", "rename", "change", "delete"]
 """What an operation asks for. ``rename`` sets a valid ``title`` or ``archived``, ``change`` is every other update."""
 
 Who = Literal["member", "self"]
 """``member`` has a role in the app of the path; ``self`` is moreover the user of the path, or the group's member."""
+
+GROUPS: Mapping[str, str | None] = {
+    "of-{uid}": "editor",
+    "read-by-{uid}": "viewer",
+    "run-by-{uid}": "owner",
+    "seen-by-{uid}": "guest",
+    "left-by-{uid}": None,
+}
+"""Groups of each user, with the role of the user, who is the one member: one role is none, and one group has no member
+any more."""
+
+
+def _opened(group: str) -> tuple[str, ...]:
+    """Return what clients read of groups, beside the members. All of it is in the groups of an editor and a viewer."""
+    deeper = ("/chats/c1/messages/m1", "/documents/d1", "/documents/d1/chunks/k1")
+    return ("", "/chats/c1", *(deeper if GROUPS[group] in {"editor", "viewer"} else ()))
+
 
 _KNOWN = (
     "apps/{app}",
@@ -31,8 +48,9 @@ _KNOWN = (
     "apps/{app}/users/{uid}/gates/documents",
     "apps/{app}/users/{uid}/devices/d1",
     "apps/{app}/users/{uid}/memory/notes",
-    "apps/{app}/groups/of-{uid}",
-    "apps/{app}/groups/of-{uid}/members/{uid}",
+    *(f"apps/{{app}}/groups/{group}{below}" for group in GROUPS for below in _opened(group)),
+    *(f"apps/{{app}}/groups/{group}/members/{{uid}}" for group, role in GROUPS.items() if role),
+    "apps/{app}/users/{uid}/memberships/left-by-{uid}",
     "apps/{app}/rollups/2026-01-31",
     "apps/{app}/device_owners/d1",
     "apps/{app}/library/d1",
@@ -52,12 +70,14 @@ _KNOWN = (
 
 def _model() -> tuple[str, ...]:
     """What is known by name, and whatever else the server can address, so that nothing is left untried."""
-    found = {_shape(template): template for template in _KNOWN}
+    shapes = {_shape(template) for template in _KNOWN}
+    others: dict[tuple[str, ...], str] = {}
     for _, path in built():
         segments = [_SAMPLES.get(segment, segment) for segment in path.split("/")]
         document = "/".join(segments if len(segments) % 2 == 0 else [*segments, "x1"])
-        found.setdefault(_shape(document), document)
-    return tuple(found.values())
+        if _shape(document) not in shapes:
+            others.setdefault(_shape(document), document)
+    return (*_KNOWN, *others.values())
 
 
 def _shape(document: str) -> tuple[str, ...]:
@@ -65,7 +85,6 @@ def _shape(document: str) -> tuple[str, ...]:
 
 
 _SAMPLES = {SAMPLE.app_id: "{app}", SAMPLE.uid: "{uid}", SAMPLE_GROUP: "of-{uid}"}
-"""Each user is the one member of a group of theirs."""
 
 MODEL = _model()
 """The documents that there are."""
@@ -88,6 +107,20 @@ UNNAMED = (
 
 _READ: frozenset[Right] = frozenset({"get", "list"})
 
+
+def _in_groups() -> Iterator[tuple[str, tuple[Who, frozenset[Right]]]]:
+    """Yield what members may do with what the base rules open of groups."""
+    for group, role in GROUPS.items():
+        place = f"apps/{{app}}/groups/{group}"
+        if role not in {"viewer", "editor", "owner"}:
+            continue
+        yield place, ("self", frozenset({"get"}))
+        for below in ("/members/{uid}", *filter(None, _opened(group))):
+            yield f"{place}{below}", ("self", _READ)
+        if role != "viewer":
+            yield f"{place}/chats/c1", ("self", _READ | {"rename"})
+
+
 ALLOWED: Mapping[str, tuple[Who, frozenset[Right]]] = {
     "apps/{app}": ("member", frozenset({"get"})),
     "apps/{app}/members/{uid}": ("self", frozenset({"get"})),
@@ -99,8 +132,7 @@ ALLOWED: Mapping[str, tuple[Who, frozenset[Right]]] = {
     "apps/{app}/users/{uid}/usage/2026-01-31": ("self", _READ),
     "apps/{app}/library/d1": ("member", _READ),
     "apps/{app}/library/d1/chunks/k1": ("member", _READ),
-    "apps/{app}/groups/of-{uid}": ("self", frozenset({"get"})),
-    "apps/{app}/groups/of-{uid}/members/{uid}": ("self", _READ),
+    **dict(_in_groups()),
 }
 
 _EVERYTHING: frozenset[Right] = _READ | {"create", "rename", "change", "delete"}
@@ -112,10 +144,14 @@ OWN: Mapping[str, tuple[Who, frozenset[Right]]] = {
     "apps/{app}/users/{uid}/notes/n1": ("self", _EVERYTHING),
     "apps/{app}/users/{uid}/boards/b1/parts/p1": ("self", _EVERYTHING),
     "apps/{app}/groups/of-{uid}/notes/n1": ("self", _EVERYTHING),
+    "apps/{app}/groups/run-by-{uid}/notes/n1": ("self", _EVERYTHING),
+    "apps/{app}/groups/read-by-{uid}/notes/n1": ("self", _READ),
+    "apps/{app}/groups/seen-by-{uid}/notes/n1": ("self", frozenset()),
+    "apps/{app}/groups/left-by-{uid}/notes/n1": ("self", frozenset()),
     "apps/{app}/groups/of-{uid}/boards/b1/parts/p1": ("self", _EVERYTHING),
 }
 """Documents of apps' own collections, and what the widest rules of an app's own open there: everything, and to nobody
-but the app's members, the user, or the group's editors."""
+but the app's members, the user, or the group's editors; the group's viewers read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +166,13 @@ class Place:
     def path(self) -> str:
         """As Firestore has it."""
         return self.template.format(app=self.app, uid=self.uid)
+
+    @property
+    def role(self) -> str:
+        """What the document says its role is: that of the group's member, where it is a membership."""
+        parts = self.template.split("/")
+        role = GROUPS.get(parts[3]) if parts[2:3] == ["groups"] else None
+        return role or "editor"
 
 
 def role_in(claims: Mapping[str, Any] | None, app: str) -> str | None:

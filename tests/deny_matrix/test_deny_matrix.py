@@ -49,6 +49,27 @@ WEAKENED = {
         "match /members/{uid} { allow list: if isMember(app);",
         "/members",
     ),
+    "any member of the app reads groups": (
+        "isMember(app) && groupRole(app, group) in ['viewer', 'editor', 'owner']",
+        "isMember(app)",
+        "mallory, an admin of alpha, a member of beta: get (rest) apps/alpha/groups",
+    ),
+    "whoever has a role in a group reads it, also one that is none": (
+        "groupRole(app, group) in ['viewer', 'editor', 'owner']",
+        "groupRole(app, group) != null",
+        "groups/seen-by-ada",
+    ),
+    "viewers rename a group's chats": ("in ['editor', 'owner']", "!= null", "groups/read-by-ada/chats/c1"),
+    "a membership of a group elsewhere will do": (
+        "documents/apps/$(app)/groups",
+        "documents/apps/gamma/groups",
+        "groups/left-by-ada",
+    ),
+    "who left a group is known by the entry that stays": (
+        "get(/databases/$(database)/documents/apps/$(app)/groups/$(group)/members/$(request.auth.uid)).data.role",
+        "get(/databases/$(database)/documents/apps/$(app)/users/$(request.auth.uid)/memberships/$(group)).data.role",
+        "groups/left-by-ada",
+    ),
     "a collection group is open to the signed-in": (
         "match /apps/{app} {",
         "match /{path=**}/chats/{chat} { allow read: if request.auth != null; } match /apps/{app} {",
@@ -168,10 +189,12 @@ def test_the_table_allows_nothing_outside_the_data_model_and_no_one_without_a_ro
 def test_nobody_but_a_member_is_allowed_anything_in_an_apps_own_collections() -> None:
     assert not set(OWN) & {*ALLOWED, *MODEL}
     for place in own_places():
+        writes = place.role in {"editor", "owner"} and "left-by" not in place.template
         for right in ("get", "list", "create", "rename", "change", "delete"):
             assert not allows(None, place, right)
             assert not allows({"sub": place.uid, "apps": {"gamma": "admin"}}, place, right)
-            assert allows({"sub": place.uid, "apps": {place.app: "member"}}, place, right)
+            may = writes or (place.role == "viewer" and right in {"get", "list"})
+            assert allows({"sub": place.uid, "apps": {place.app: "member"}}, place, right) == may
 
 
 def test_a_role_is_text_under_the_apps_own_name() -> None:

@@ -11,7 +11,7 @@ from clients.packages import NoGenerators, javascript
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
-from firelaunch.testing.apps import write_app
+from firelaunch.testing.apps import SETTINGS, write_app
 from support import TEMPLATE
 
 __all__ = ["KEPT", "generate"]
@@ -34,7 +34,9 @@ def generate() -> str:
 
 
 def _document(folder: Path) -> str:
-    services = build(Settings.load(write_app(folder), {"FIRELAUNCH_DATA": str(folder / "data")}))
+    services = build(
+        Settings.load(write_app(folder, SETTINGS + "groups = 1\n"), {"FIRELAUNCH_DATA": str(folder / "data")})
+    )
     app = App("types")
     init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
     try:

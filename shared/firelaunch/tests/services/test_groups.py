@@ -459,6 +459,24 @@ def test_a_group_from_its_making_to_its_end_by_the_routes(users: dict[str, Any])
     assert list(services.store.tree(services.store.scope.of_group(group["id"]).root)) == []
 
 
+def test_members_rename_themselves_and_nobody_else(users: dict[str, Any]) -> None:
+    ada, bob, cat = (users[uid] for uid in ("ada", "bob", "cat"))
+    path = f"/v1/groups/{ada.post('/v1/groups', {'name': 'Family', 'member_name': 'Ada'}).get_json()['id']}"
+    code = ada.post(f"{path}/invites", {}).get_json()["invite"]
+    bob.post(f"{path}/join", {"invite": code, "name": "Bob"})
+    renamed = bob.patch(f"{path}/members/bob", {"name": "Robert"})
+    assert (renamed.status_code, renamed.get_json()["name"], renamed.get_json()["role"]) == (200, "Robert", "viewer")
+    assert code_of(bob.patch(f"{path}/members/ada", {"name": "Eve"})) == (403, "forbidden")
+    assert code_of(ada.patch(f"{path}/members/bob", {"name": "Eve"})) == (403, "forbidden")
+    assert code_of(cat.patch(f"{path}/members/cat", {"name": "Cat"})) == (404, "not_found")
+    for body in ({}, {"name": "x", "role": "owner"}, {"name": "x" * 101}):
+        assert bob.patch(f"{path}/members/bob", body).status_code == 400, body
+    names = [(each["uid"], each["name"]) for each in ada.get(f"{path}/members").get_json()["items"]]
+    assert names == [("ada", "Ada"), ("bob", "Robert")]
+    ada.delete(f"{path}/members/bob")
+    assert code_of(bob.patch(f"{path}/members/bob", {"name": "Bob"})) == (404, "not_found")
+
+
 def test_the_audit_log_says_who_changed_what_in_a_group(users: dict[str, Any]) -> None:
     ada, admin = users["ada"], sign_in(users["app"], "boss", role="admin")
     path = f"/v1/groups/{ada.post('/v1/groups', {'name': 'Family'}).get_json()['id']}"

@@ -24,7 +24,7 @@ MARKER = re.compile(r"^[ \t]*// (begin|end) app (\S+)[ \t]*$", re.MULTILINE)
 """The comment lines around an app's block in the built file."""
 
 _LOOK_UPS = {"get", "exists", "getAfter", "existsAfter"}
-_OF_GROUPS = frozenset({"isGroupMember", "groupRole"})
+_OF_GROUPS = frozenset({"groupRole", "isGroupEditor", "isGroupMember"})
 """Functions of the base that look up the membership of the group that their arguments name."""
 
 _READS = frozenset({"read", "get", "list"})
@@ -265,11 +265,11 @@ def _nodes(statements: _Statements) -> Iterator[Expression]:
             yield from statement.condition.walk()
 
 
-def _group_guard(allow: Allow, group: str, app: str) -> str:
+def _group_guard(allow: Allow, group: str) -> str:
     """Return the guard of a group's data. Any member reads it, and editors and owners write it."""
     if allow.methods[0].text in _READS:
         return f"isGroupMember({group})"
-    return f"isMember('{app}') && groupRole({group}) in ['editor', 'owner']"
+    return f"isGroupEditor({group})"
 
 
 def _guarded(fragment: Fragment, statements: _Statements) -> str:
@@ -279,7 +279,7 @@ def _guarded(fragment: Fragment, statements: _Statements) -> str:
         if item.path[0] == "users":
             guard = f"isSelf('{fragment.app}', {item.path[1].strip('{}')})"
         elif item.path[0] == "groups":
-            guard = _group_guard(allow, f"'{fragment.app}', {item.path[1].strip('{}')}", fragment.app)
+            guard = _group_guard(allow, f"'{fragment.app}', {item.path[1].strip('{}')}")
         if allow.condition is None:
             end = allow.methods[-1].end
             text = f"{text[:end]}: if {guard}{text[end:]}"

@@ -33,7 +33,7 @@ from ..errors import (
 from ..identity import Caller
 from ..jobs.base import job_view
 from ..paging import iso_time
-from ..rag.files import is_document_name
+from ..rag.files import is_document_name, upload_path
 from .base import (
     Body,
     OptionalGroup,
@@ -123,6 +123,7 @@ class NewCrawl(Body):
     depth: int = Field(default=2, ge=0, le=10, description="Links from the first page at most.")
     pages: int = Field(default=50, ge=1, le=1_000, description="Addresses tried at most.")
     library: bool = Field(default=False, description="For all members of the app; admins alone may.")
+    group: OptionalGroup = Field(default=None, description=_FOR_A_GROUP)
 
 
 class DocumentError(BaseModel):
@@ -390,8 +391,8 @@ def index(query: ListQuery) -> dict[str, Any]:
 )
 def crawl(body: NewCrawl) -> tuple[dict[str, Any], int]:
     """Take in the pages of a site."""
-    scope = _scope(caller(), library=body.library, write=True)
-    return job_view(services().documents.crawl(scope, body.url, body.depth, body.pages)), 202
+    documents, scope = _documents(library=body.library, group=body.group, write=True)
+    return job_view(documents.crawl(scope, body.url, body.depth, body.pages)), 202
 
 
 @api.get(
@@ -522,7 +523,7 @@ def _documents(*, library: bool, group: str | None, write: bool = False) -> tupl
     from ..services.groups import guard_of  # an app without groups starts without it
 
     place = user.scope.of_group(group)
-    return services().documents.for_member(place, guard_of(place, user.uid)), place
+    return services().documents.for_member(place, guard_of(place, user.uid, writes=write)), place
 
 
 def _scope(user: Caller, *, library: bool, write: bool = False) -> Any:
@@ -588,6 +589,23 @@ def _from_elsewhere() -> tuple[dict[str, Any], bool]:
         url = services().documents.fetcher.target(body.url).url
         documents, scope = _documents(library=body.library, group=body.group, write=True)
         return documents.add(scope, DocumentSource("url", url[-200:], url))
-    if body.library or body.group:
-        raise BadRequest("An upload is its user's own: send the file itself to put it into the library or a group.")
-    return services().documents.add(caller().scope, DocumentSource("upload", str(body.upload)))
+    return _from_upload(str(body.upload), library=body.library, group=body.group)
+
+
+def _from_upload(name: str, *, library: bool, group: str | None) -> tuple[dict[str, Any], bool]:
+    """Add a file of the caller's own uploads. Into a group or the library, it is copied as the file that it is now."""
+    documents, scope = _documents(library=library, group=group, write=True)
+    own = caller().scope
+    if scope == own:
+        return documents.add(scope, DocumentSource("upload", name))
+    source = DocumentSource("file", name)
+    path = upload_path(own, name)
+    if not documents.has_room(scope, source):
+        raise TooMany("There is no room for another document: delete one first.")
+    with backend().uploads.place(own):
+        try:
+            file = services().documents.files(own).open(path)
+        except NotFound:
+            raise NotFound("There is no such file in your uploads. Upload it, and then name it here.") from None
+        with file:
+            return documents.add(scope, source, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from flask import Response
@@ -16,7 +17,7 @@ from .jobs import JobAnswer, JobError, JobProgress
 from .refusals import OF_THE_STORE, errors, errors_of_anyone
 from .routes import Routes
 
-__all__ = ["api"]
+__all__ = ["DataExport", "address_of", "api"]
 
 _READY = {
     "id": "j0123456789abcdef0123456789abcdef",
@@ -70,7 +71,7 @@ api = Routes("exports", "account", prefix="/v1")
 def create() -> tuple[dict[str, Any], int]:
     """Export your data."""
     user = caller()
-    return job_view(start_export(services(), user.scope, told=user.role == "admin")), 202
+    return job_view(start_export(services(), user.scope, told_by=user.uid if user.role == "admin" else None)), 202
 
 
 @api.get(
@@ -81,11 +82,7 @@ def create() -> tuple[dict[str, Any], int]:
 )
 def get(path: Path) -> dict[str, Any]:
     """Read an export."""
-
-    def address(key: str) -> str:
-        return link_address("exports.download", id=path.id, key=key)
-
-    return export_view(services(), caller().scope, path.id, address)
+    return export_view(services(), caller().scope, path.id, partial(address_of, path.id))
 
 
 @api.get(
@@ -112,6 +109,11 @@ def download(path: Path, query: Link) -> Response:
 def file(path: Path) -> Response:
     """Fetch an export's file."""
     return _zip(path.id, archive_of(services(), caller().scope, path.id))
+
+
+def address_of(export_id: str, key: str) -> str:
+    """Return the address of an export's file, by a link's key."""
+    return link_address("exports.download", id=export_id, key=key)
 
 
 def _zip(export_id: str, pieces: Iterator[bytes]) -> Response:

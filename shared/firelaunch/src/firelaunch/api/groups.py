@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from ..errors import BadRequest, InvalidCursor, InvalidId, JobsUnavailable, NotFound
+from ..errors import AlreadyExists, BadRequest, InvalidCursor, InvalidId, JobsUnavailable, NotFound
+from ..jobs.base import job_view
 from ..membership.invites import InviteInvalid
 from ..paging import Page, iso_time
-from ..services.groups import Group, GroupRole, Groups, LastOwner, Member, TooManyGroups, TooManyMembers
+from ..services.groups import Group, GroupRole, Groups, LastOwner, Member, TooManyGroups, TooManyMembers, check_owner
 from ..worker.tasks.erase import ERASE, Erase
-from .base import Body, GroupPath, PageQuery, Time, caller, example, services
+from ..worker.tasks.export import export_view, start_export
+from .base import Body, GroupPath, PageQuery, Path, Time, caller, example, services
+from .exports import DataExport, address_of
+from .jobs import JobAnswer
 from .refusals import errors
 from .routes import Routes
 
@@ -97,11 +102,12 @@ class JoinBody(Body):
     name: Called = ""
 
 
-class GroupRoleBody(Body):
-    """A role."""
+class GroupMemberBody(Body):
+    """What to change of a member: the role, for owners, or one's own name."""
 
     model_config = example({"role": "editor"})
-    role: GroupRole
+    role: GroupRole | None = None
+    name: Called | None = None
 
 
 class InviteBody(Body):
@@ -134,6 +140,10 @@ class MemberPath(GroupPath):
     """A member's path."""
 
     uid: str = Field(max_length=128, description="The user's id in Firebase Auth.")
+
+
+class GroupExportPath(GroupPath, Path):
+    """The path of an export of a group."""
 
 
 api = Routes("groups", "groups", prefix="/v1")
@@ -241,13 +251,18 @@ def members(path: GroupPath, query: PageQuery) -> dict[str, Any]:
     "/groups/<group>/members/<uid>",
     rate="groups",
     responses={200: GroupMember, **errors(InvalidId, NotFound, LastOwner)},
-    operation_id="setGroupRole",
-    summary="Give a member another role",
-    description="For owners. To hand a group over, make another member an owner, then leave.",
+    operation_id="changeGroupMember",
+    summary="Give a member another role, or rename yourself",
+    description="Owners send `role`; to hand a group over, make another member an owner, then leave. With your own id "
+    "you may send `name`. Send one of the two.",
 )
-def set_role(path: MemberPath, body: GroupRoleBody) -> dict[str, Any]:
-    """Give a member another role."""
-    return _member(_groups().set_role(caller(), path.group, path.uid, body.role))
+def change_member(path: MemberPath, body: GroupMemberBody) -> dict[str, Any]:
+    """Give a member another role, or rename yourself."""
+    if (body.role is None) == (body.name is None):
+        raise BadRequest("Send one of role and name.")
+    if body.role is not None:
+        return _member(_groups().set_role(caller(), path.group, path.uid, body.role))
+    return _member(_groups().rename_member(caller(), path.group, path.uid, str(body.name)))
 
 
 @api.delete(
@@ -307,6 +322,39 @@ def withdraw(path: GroupPath) -> tuple[str, int]:
     """Withdraw a group's invitations."""
     _groups().withdraw_invitations(caller(), path.group)
     return "", 204
+
+
+@api.post(
+    "/groups/<group>/exports",
+    rate="account",
+    responses={202: JobAnswer, **errors(AlreadyExists, InvalidId, NotFound, JobsUnavailable)},
+    operation_id="startGroupExport",
+    summary="Export a group's data",
+    description="For owners. Once a day (UTC): a repetition gives the job of the day's export.",
+)
+def export(path: GroupPath) -> tuple[dict[str, Any], int]:
+    """Export a group's data."""
+    return job_view(start_export(services(), _owned(path.group), told_by=caller().uid)), 202
+
+
+@api.get(
+    "/groups/<group>/exports/<id>",
+    responses={200: DataExport, **errors(InvalidId, NotFound)},
+    operation_id="getGroupExport",
+    summary="Read an export of a group",
+    description="For owners. The link to the file works for an hour, for whoever has it.",
+)
+def get_export(path: GroupExportPath) -> dict[str, Any]:
+    """Read an export of a group."""
+    return export_view(services(), _owned(path.group), path.id, partial(address_of, path.id))
+
+
+def _owned(group: str) -> Any:
+    """Return the scope of a group that the caller is an owner of."""
+    user = caller()
+    place = user.scope.of_group(group)
+    check_owner(services().store, place, user.uid)
+    return place
 
 
 def _groups() -> Groups:

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ..errors import Conflict, InvalidCursor, InvalidId, NotFound, PreconditionFailed
+from ..errors import Conflict, Forbidden, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
-from .base import PageQuery, Path, Time, admins_only, caller, example, services
+from .base import OptionalGroup, PageQuery, Path, QueryModel, Time, admins_only, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -90,6 +90,12 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
+class GroupQuery(QueryModel):
+    """Chooses between the caller's own jobs and those of a group."""
+
+    group: OptionalGroup = Field(default=None, description="The group whose job it is, for its members.")
+
+
 api = Routes("jobs", "jobs", prefix="/v1", guests=True)
 
 
@@ -101,21 +107,33 @@ def index(query: PageQuery) -> dict[str, Any]:
 
 
 @api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, operation_id="getJob", summary="Read a job")
-def get(path: Path) -> dict[str, Any]:
+def get(path: Path, query: GroupQuery) -> dict[str, Any]:
     """Read a job."""
-    return job_view(services().jobs.get(caller().scope, path.id))
+    return job_view(services().jobs.get(_owner(query.group), path.id))
 
 
 @api.post(
     "/jobs/<id>/cancel",
     rate="changes",
-    responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY)},
+    responses={200: JobAnswer, **errors(*_OF_A_JOB, *_IN_THE_WAY, Forbidden)},
     operation_id="cancelJob",
     summary="Cancel a job",
 )
-def cancel(path: Path) -> dict[str, Any]:
+def cancel(path: Path, query: GroupQuery) -> dict[str, Any]:
     """Cancel a job."""
-    return job_view(services().jobs.cancel(caller().scope, path.id))
+    return job_view(services().jobs.cancel(_owner(query.group, writes=True), path.id))
+
+
+def _owner(group: str | None, *, writes: bool = False) -> Any:
+    """Return the scope of the jobs that a request is about: the caller's, or that of a group of theirs."""
+    user = caller()
+    if not group:
+        return user.scope
+    from ..services.groups import check_member  # an app without groups starts without it
+
+    place = user.scope.of_group(group)
+    check_member(services().store, place, user.uid, writes=writes)
+    return place
 
 
 @api.get(

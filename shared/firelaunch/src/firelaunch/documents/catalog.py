@@ -329,7 +329,10 @@ class Documents:
         self._check(scope)
         self.fetcher.target(url)
         payload = Crawl(url=url, depth=min(depth, self.policy.crawl_depth), pages=min(pages, self.policy.crawl_pages))
-        return self._jobs.enqueue(scope, CRAWL, payload)
+        prepared = self._jobs.prepare(scope, CRAWL, payload)
+        at = self._store.commit([prepared.write])  # a group's membership is a condition of this commit
+        self._jobs.send(prepared)
+        return Job.of(Document(prepared.write.path, prepared.write.data, at, at))
 
     def page(self, scope: Scope, limit: int, cursor: str | None) -> Page[dict[str, Any]]:
         """Return a page of the scope's documents, newest first.

@@ -51,7 +51,7 @@ class Collection(Generic[M_co]):
         written_by: for a collection of groups: the field, of type ``UserId | None``, that names the member who added
             the record. Firelaunch sets it, and no client can.
         searchable: the fields of text by which ``POST /v1/search`` and chats find the records: a user's own for that
-            user, the app's for all members. The first one is a hit's title.
+            user, a group's for its members, the app's for all members. The first one is a hit's title.
 
     Raises:
         SettingsError: something about the declaration is wrong. The message names it.
@@ -92,8 +92,6 @@ class Collection(Generic[M_co]):
             if self.written_by:
                 raise SettingsError(f"{where}: written_by is for collections with owner='group'.")
             return
-        if self.searchable:
-            raise SettingsError(f"{where}: searches don't find records of groups (yet); take out searchable.")
         names = user_id_fields(self.model)
         if not self.written_by and (names or self.on_erase != "hand_over"):
             raise SettingsError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final, Literal, get_args
@@ -39,6 +39,7 @@ __all__ = [
     "TooManyGroups",
     "TooManyMembers",
     "check_member",
+    "check_owner",
     "forget_group",
     "forget_member",
     "guard_of",
@@ -295,6 +296,25 @@ class Groups:
 
         return self._store.transaction(work)
 
+    def rename_member(self, caller: Caller, group: str, uid: str, name: str) -> Member:
+        """Change what the caller is called in a group.
+
+        Raises:
+            Forbidden: ``uid`` is somebody else.
+        """
+        place = caller.scope.of_group(group)
+
+        def work(transaction: Transaction) -> Member:
+            document, own = transaction.get(place.root), transaction.get(place.group_member(caller.uid))
+            if document is None or own is None:
+                raise NotFound
+            if uid != caller.uid:
+                raise Forbidden("Members name themselves: nobody else may.")
+            transaction.write(Update(own.path, {"name": name}))
+            return replace(_member(own), name=name)
+
+        return self._store.transaction(work)
+
     def remove(self, caller: Caller, group: str, uid: str) -> None:
         """End a membership: the caller's own, or another user's, who is kept out until :meth:`readmit`.
 
@@ -377,10 +397,9 @@ class Groups:
     def _owned(self, transaction: Transaction, place: Scope, uid: str) -> Document:
         """Return the group's document, if ``uid`` is an owner."""
         document, member = transaction.get(place.root), transaction.get(place.group_member(uid))
-        if document is None or member is None:
+        if document is None:
             raise NotFound
-        if member.data["role"] != "owner":
-            raise Forbidden("Only an owner of this group may do this.")
+        _check_owner(member)
         return document
 
     def _check_room(self, document: Document) -> None:
@@ -427,13 +446,34 @@ def guard_of(place: Scope, uid: str, *, writes: bool = False) -> Guard:
     return Guard(place.group_member(uid), _check_member, writes=writes)
 
 
-def check_member(store: ScopedStore, place: Scope, uid: str) -> None:
+def check_member(store: ScopedStore, place: Scope, uid: str, *, writes: bool = False) -> None:
     """Check that a user is a member of a group.
+
+    Args:
+        writes: whether they are about to write.
 
     Raises:
         NotFound: they are not, or there is no such group.
+        Forbidden: they are a viewer and about to write.
     """
-    _check_member(store.get(place.group_member(uid)), False)
+    _check_member(store.get(place.group_member(uid)), writes)
+
+
+def check_owner(store: ScopedStore, place: Scope, uid: str) -> None:
+    """Check that a user is an owner of a group.
+
+    Raises:
+        NotFound: they are no member, or there is no such group.
+        Forbidden: they are no owner.
+    """
+    _check_owner(store.get(place.group_member(uid)))
+
+
+def _check_owner(member: Document | None) -> None:
+    if member is None:
+        raise NotFound
+    if member.data["role"] != "owner":
+        raise Forbidden("Only an owner of this group may do this.")
 
 
 def _check_member(member: Document | None, writes: bool) -> None:

@@ -94,7 +94,7 @@ class Erasure:
     Args:
         store: the app's store.
         traces: the users' data outside the store.
-        forget: removes what searches know of records of the app's own, by their collection and ids.
+        forget: removes what searches know of records of the app or of a group, by their collection and ids.
         chats_on_erase: what becomes of the messages of users in chats of groups.
         discard: deletes a file of a group's, by its id.
     """
@@ -102,7 +102,7 @@ class Erasure:
     store: ScopedStore
     traces: Sequence[Traces] = ()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    forget: Callable[[str, Iterable[str]], None] = lambda *_: None
+    forget: Callable[[Scope, str, Iterable[str]], None] = lambda *_: None
     chats_on_erase: Literal["delete", "anonymize", "hand_over"] = "delete"
     discard: Callable[[Scope, str], object] = lambda *_: None
 
@@ -195,7 +195,7 @@ class Erasure:
             return
         if kept.on_erase == "delete":
             self._change(kept, documents)
-            self.forget(kept.name, [document.id for document in documents])
+            self._forget(kept, documents)
             return
         named = [document for document in documents if names_user(document.id, user)]
         unnamed = [document for document in documents if document not in named]
@@ -203,7 +203,12 @@ class Erasure:
             self._change(kept, unnamed)
         for document in named:
             self._rename(kept, document)
-        self.forget(kept.name, [document.id for document in named])
+        self._forget(kept, named)
+
+    def _forget(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
+        app = self.store.scope
+        place = app if kept.group is None else app.of_group(kept.group)
+        self.forget(place, kept.name, [document.id for document in documents])
 
     def _hand_over(self, group: Scope, kept: KeptDocuments, documents: Sequence[Document]) -> None:
         """Have documents of a group name one of its owners, after the user has left it."""
@@ -277,15 +282,15 @@ def erasure_of(services: Services) -> Erasure:
     return Erasure(
         services.store,
         traces,
-        forget=partial(_forget, services.documents, app),
+        forget=partial(_forget, services.documents),
         # An app whose groups have no chats any more may still have some, which nobody can read.
         chats_on_erase=services.settings.groups.chats_on_erase or "delete",
         discard=lambda group, file: services.files.within(group).delete(file),
     )
 
 
-def _forget(documents: Documents, app: Scope, collection: str, ids: Iterable[str]) -> None:
-    """Remove the texts of records of the app from the index at once, and not with the job of their deletion."""
+def _forget(documents: Documents, place: Scope, collection: str, ids: Iterable[str]) -> None:
+    """Remove the texts of records from the index at once, and not with the job of their deletion."""
     for record in ids if collection in documents.searchable else ():
         with suppress(NotFound):
-            documents.delete_any(app, record_text_id(collection, record))
+            documents.delete_any(place, record_text_id(collection, record))

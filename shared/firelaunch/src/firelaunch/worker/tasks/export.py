@@ -1,6 +1,6 @@
-"""Export all data of one user, for the user themselves: once a day, kept for a day.
+"""Export all data of one user, for the user themselves, or of one group, for its owners: once a day, kept for a day.
 
-An export is a job with a record below its user, ``apps/{app}/users/{uid}/exports/{job}``. Whoever erases the user
+An export is a job with a record below its owner, ``apps/{app}/users/{uid}/exports/{job}``. Whoever erases the owner
 removes the record first, and no file of the export appears after that. :mod:`.user_archive` makes the file; that module
 is imported with the first such job, so that it does not slow down the start.
 """
@@ -19,7 +19,7 @@ from ...paging import iso_time
 from ...scope import Scope
 from ...services.bundle import Services
 from ...store.audit import audit_writes
-from ...store.base import Create, Delete, Document, Update
+from ...store.base import Create, Delete, Document, Update, Write
 from ...store.fence import Fence
 from ...store.scoped import ScopedStore
 from ...store.signed_links import LINK_KEY, check_link, link_of, new_link_key, read_link
@@ -58,26 +58,35 @@ EXPORT: Final = Kind("user_export", UserExport, max_attempts=5, seconds=1700)
 EXPIRE: Final = Kind("user_export_expiry", Expiry)
 
 
-def start_export(services: Services, user: Scope, *, told: bool = False) -> Job:
-    """Start the export of a user's data, and return its job; or return that of the export of this day.
+def start_export(services: Services, owner: Scope, *, told_by: str | None = None) -> Job:
+    """Start the export of the data of a user or a group, and return its job; or return that of this day's export.
 
     Args:
-        told: whether the audit log tells of it, as it does of what admins take out of the app.
+        told_by: the user who starts it, if the audit log is to tell of it, as it does of what admins take out of the
+            app, and owners out of a group.
 
     Raises:
         JobsUnavailable: jobs cannot be delivered here.
     """
     day = services.metering.today()
-    prepared = services.jobs.prepare(user, EXPORT, UserExport(day=day), key=day)
+    prepared = services.jobs.prepare(owner, EXPORT, UserExport(day=day), key=day)
     facts = {"day": day, "created_at": services.clock(), LINK_KEY: new_link_key()}
-    record = Create(user.export(prepared.job_id), facts)
+    record = Create(owner.export(prepared.job_id), facts)
     try:
-        entry = audit_writes(user, "data.exported", str(user.uid), services.clock(), whom=user.uid) if told else []
-        services.store.commit([prepared.write, record, *entry])
+        services.store.commit([prepared.write, record, *_told(services, owner, told_by)])
     except AlreadyExists:
-        return services.jobs.get(user, prepared.job_id)
+        return services.jobs.get(owner, prepared.job_id)
     services.jobs.send(prepared)
-    return services.jobs.get(user, prepared.job_id)
+    return services.jobs.get(owner, prepared.job_id)
+
+
+def _told(services: Services, owner: Scope, by: str | None) -> list[Write]:
+    """Return the writes by which the audit log tells of an export."""
+    if by is None:
+        return []
+    if owner.group is not None:
+        return audit_writes(owner, "group.exported", by, services.clock(), after={"group": owner.group})
+    return audit_writes(owner, "data.exported", by, services.clock(), whom=owner.uid)
 
 
 def export_view(services: Services, user: Scope, export_id: str, address: Callable[[str], str]) -> dict[str, Any]:
@@ -181,7 +190,7 @@ def export_handlers(app: ScopedStore, more: Handlers | None = None) -> Handlers:
 
         user, services = run.scope, run.services
         if user.uid is None:
-            raise JobFailed("An export is a user's.")
+            raise JobFailed("An export is a user's, or a group's.")
         record = services.store.get(user.export(run.id))
         if record is None:
             return JobDone({"status": "gone"})

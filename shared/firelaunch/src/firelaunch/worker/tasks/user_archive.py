@@ -1,4 +1,4 @@
-"""Make the zip of one user's data while it is read, piece by piece."""
+"""Make the zip of the data of one user, or of one group, while it is read, piece by piece."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...store.base import Document, GeoPoint, Order, Query, Reference, Vector
 from ...store.scoped import ScopedStore
 from .. import JobRun
 from .group_messages import group_chats, written_in
-from .user_data import HIDDEN, KeptDocuments, groups_of, kept_elsewhere, pages
+from .user_data import HIDDEN, HIDDEN_OF_GROUPS, KeptDocuments, groups_of, kept_elsewhere, pages
 
 __all__ = ["UserArchive", "user_archive"]
 
@@ -121,18 +121,14 @@ def _info(name: str, at: datetime) -> zipfile.ZipInfo:
 def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
     """Yield what the user's part of the database holds, what the app's own collections have on them, and the files."""
     store, user = run.services.store, run.scope
-    about = {"app": user.app_id, "user": user.uid, "exported_at": run.services.clock()}
-    yield "about.json", [_json(about)]
-    root, member = app.get_many([user.root, user.member()])
-    own = {"user": None if root is None else root.data, "membership": None if member is None else member.data}
-    yield "user.json", [_json(own)]
+    yield from _about(run, app)
     for name in store.collections(user.root):
-        hidden = HIDDEN.get(name, ())
+        hidden = (HIDDEN_OF_GROUPS if user.group is not None else HIDDEN).get(name, ())
         if name == "chats":
             yield "chats.json", _array(_chats(store, user))
         elif hidden is not None:
             # A collection of the app's own may have the name of a file above.
-            folder = "records/" if name in {"about", "user"} else ""
+            folder = "records/" if name in {"about", "user", "group"} else ""
             yield f"{folder}{name}.json", _array(_below(store, f"{user.root}/{name}", hidden))
     groups = groups_of(app, user)
     in_chats = (each for chat in group_chats(app, user, groups) for each in written_in(user, *chat, "delete"))
@@ -147,6 +143,20 @@ def _entries(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
 
 def _not_empty(app: ScopedStore, each_kept: Iterable[KeptDocuments]) -> Iterator[KeptDocuments]:
     return (kept for kept in each_kept if app.query(replace(kept.query, limit=1)))
+
+
+def _about(run: JobRun, app: ScopedStore) -> Iterator[Entry]:
+    """Yield what says whose export it is, and the owner's own document."""
+    owner, at = run.scope, run.services.clock()
+    if owner.group is not None:
+        yield "about.json", [_json({"app": owner.app_id, "group": owner.group, "exported_at": at})]
+        group = app.get(owner.root)
+        yield "group.json", [_json({} if group is None else group.data)]
+        return
+    yield "about.json", [_json({"app": owner.app_id, "user": owner.uid, "exported_at": at})]
+    root, member = app.get_many([owner.root, owner.member()])
+    own = {"user": None if root is None else root.data, "membership": None if member is None else member.data}
+    yield "user.json", [_json(own)]
 
 
 def _chats(store: ScopedStore, user: Scope) -> Iterator[Iterable[bytes]]:

@@ -21,6 +21,7 @@ from ...store.scoped import ScopedStore
 
 __all__ = [
     "HIDDEN",
+    "HIDDEN_OF_GROUPS",
     "MERGE",
     "KeptDocuments",
     "Merge",
@@ -42,6 +43,10 @@ HIDDEN: Final = {
 """What an export leaves out of a collection: all of it, or these fields. Nothing in it is the user's data: parts of the
 index, locks, names in the bucket, the addresses that notifications are sent to, and the results of tools whose output
 the app does not show."""
+
+
+HIDDEN_OF_GROUPS: Final = {**HIDDEN, **dict.fromkeys(("invites", "removals"))}
+"""The same for an export of a group, without the hashes of codes and of removed users."""
 
 
 class Merge(BaseModel):
