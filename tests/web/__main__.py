@@ -74,6 +74,7 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
             "suggestions": ["short and sweet", "markdown please"],
             "top_ups": ["ten"],
             "sign_in": ["email_link"],
+            "groups": True,
         }
         with (
             hosted(dist, config) as host,

@@ -278,6 +278,70 @@ scenario("upload a document, ask about it, and open the citation at its place", 
   return page;
 });
 
+scenario("a group: make one, invite by link, share documents by role, and remove a member", async () => {
+  const page = await newPage();
+  await signIn(page);
+  await page.getByRole("link", { name: "Groups" }).click();
+  await page.getByText("You are in no group yet").waitFor();
+  await page.getByRole("button", { name: "New group" }).click();
+  await page.getByLabel("Name of the group").fill("Family");
+  await page.getByLabel("Your name in the group").fill("Ada");
+  await inspect(page, "group-new");
+  await page.getByRole("dialog").getByRole("button", { name: "New group" }).click();
+  await page.getByRole("heading", { name: "Family" }).waitFor();
+  await page.getByLabel("They become").selectOption("viewer");
+  await page.getByRole("button", { name: "Make a link" }).click();
+  const link = await page.getByLabel("Link", { exact: true }).inputValue();
+  assert(link.startsWith(`${HOME}/#/groups/g`), link);
+  await inspect(page, "group");
+
+  const guest = await newPage({ viewport: PHONE });
+  await guest.goto(link); // signed in by nobody yet
+  await guest.getByText("You are invited. Sign in to join.").waitFor();
+  await guest.getByLabel("Name").fill(`bob-${++users}`);
+  await guest.getByRole("button", { name: "Sign in" }).click();
+  await guest.getByRole("heading", { name: "Join a group" }).waitFor();
+  await guest.getByLabel("Your name in the group").fill("Bob");
+  await inspect(guest, "group-join");
+  await guest.getByRole("button", { name: "Join", exact: true }).click();
+  await box(guest).waitFor();
+
+  await page.getByRole("link", { name: "Open", exact: true }).click();
+  await page.getByRole("link", { name: "Documents" }).click();
+  await page.getByRole("tab", { name: "The group's" }).waitFor();
+  await page.getByLabel("Add documents").setInputFiles({ name: "recipes.md", mimeType: "text/markdown", buffer: Buffer.from("# Soup\n\nBoil it.") });
+  await page.getByText("Ready").waitFor();
+  await page.getByLabel("Whose chats and documents").selectOption({ label: "Mine" });
+  await page.getByRole("link", { name: "Documents" }).click();
+  await page.getByText("No documents yet").waitFor();
+
+  await guest.getByRole("button", { name: "Open menu" }).click();
+  await guest.getByRole("link", { name: "Documents" }).click();
+  await guest.getByText("recipes.md").waitFor();
+  assert(!(await guest.getByText("Drop files here").count()), "a viewer is asked for documents");
+  await inspect(guest, "group-documents-phone");
+  await guest.goto(`${HOME}/#/groups/${/groups\/([^/]+)/.exec(link)[1]}`);
+  await guest.getByRole("region", { name: "Members" }).getByText("Ada").waitFor();
+  assert(!(await guest.getByRole("button", { name: "Make a link" }).count()), "a viewer may invite");
+  await inspect(guest, "group-phone");
+
+  await page.getByRole("link", { name: "Groups" }).click();
+  await page.getByRole("link", { name: "Family", exact: true }).click();
+  await page.getByLabel("Role of Bob").selectOption("editor");
+  await guest.reload();
+  await guest.getByRole("region", { name: "Members" }).getByText("Editor", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Remove Bob" }).click();
+  await page.getByRole("button", { name: "Remove", exact: true }).click();
+  await page.getByRole("button", { name: "Remove Bob" }).waitFor({ state: "detached" });
+  await guest.reload();
+  await guest.getByText("There is no such group").waitFor();
+  await guest.goto(link);
+  await guest.getByRole("button", { name: "Join", exact: true }).click();
+  await guest.getByRole("alert").getByText("removed").waitFor();
+  assert(guest.complaints.length === 0, guest.complaints.join("; "));
+  return page;
+});
+
 scenario("files go with a message, and are there after a reload", async () => {
   const page = await newPage();
   await signIn(page);

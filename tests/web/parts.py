@@ -158,7 +158,7 @@ def served_app(folder: Path, model: PlayedModel, stripe: StripeServer, page: str
     toml = app / "firelaunch.toml"
     text = toml.read_text()
     for old, new in (
-        ("requests_per_minute = 20\n", "requests_per_minute = 200\n"),
+        ("requests_per_minute = 20\n", "requests_per_minute = 200\ngroups = 5\n"),
         ('# stripe_price = "price_..."', 'stripe_price = "price_pro"'),
         ("[plans.pro]\n", f"{_SMALL_PLANS}[plans.pro]\n"),
     ):

@@ -4,6 +4,7 @@ import { useHashLocation } from "wouter/use-hash-location";
 import { Banners } from "./Banners";
 import type { Config } from "./config";
 import { Layout } from "./Layout";
+import { Place } from "./lib/place";
 import { Member } from "./session/Member";
 import { SignedIn, useCurrentUser } from "./session/session";
 import { Boundary } from "./ui/Boundary";
@@ -33,7 +34,9 @@ export function App({ config }: { config: Config }) {
             {/* Not further up: SWR loses its cache where what is around it waits. */}
             <Suspense fallback={<Waiting />}>
               <Member>
-                <Layout />
+                <Place>
+                  <Layout />
+                </Place>
               </Member>
             </Suspense>
           </SignedIn>

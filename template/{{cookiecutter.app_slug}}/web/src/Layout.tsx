@@ -3,6 +3,7 @@ import { lazy, Suspense, useEffect, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { pages } from "./pages";
 import { ChatRoute } from "./chat/ChatRoute";
+import { keptGroupInvite } from "./session/invite";
 import { useSession } from "./session/session";
 import { Sidebar } from "./Sidebar";
 import { texts } from "./texts";
@@ -19,19 +20,25 @@ const PAGES = [
   { path: "/plans", Page: lazy(() => import("./account/PlansPage")) },
   { path: "/account", Page: lazy(() => import("./account/AccountPage")) },
 ];
+const GroupPages = lazy(() => import("./groups/GroupPages"));
 
 /** The sidebar and, beside it, the page that the address names. */
 export function Layout() {
   const [path, navigate] = useLocation();
   const [drawer, setDrawer] = useState(false);
   const [drawn, setDrawn] = useState(false); // the drawer's part is loaded when it is first opened
-  const { ended, signOut } = useSession();
+  const { config, ended, signOut } = useSession();
   useEffect(() => setDrawer(false), [path]);
   useEffect(() => {
     // Stripe's pages lead back to wherever billing.return_url says.
     if (new URLSearchParams(location.search).has("checkout")) navigate("/plans", { replace: true });
   }, [navigate]);
-  const { Page } = PAGES.find((page) => page.path === path) ?? {};
+  useEffect(() => {
+    // Signing in may have led away from a group's invitation.
+    if (config.groups && path === "/" && keptGroupInvite()) navigate(keptGroupInvite()!, { replace: true });
+  }, [config, path, navigate]);
+  const ofGroups = config.groups && path.startsWith("/groups");
+  const { Page } = ofGroups ? { Page: GroupPages } : (PAGES.find((page) => page.path === path) ?? {});
   return (
     <div className="flex h-full">
       <a href="#content" onClick={toContent} className="sr-only z-60 rounded-lg bg-raised p-3 focus:not-sr-only focus:fixed focus:top-2 focus:left-2">

@@ -12,6 +12,7 @@ import { Button, buttonClass } from "./ui/Button";
 import { Menu } from "./ui/Menu";
 
 const ChatDialog = lazy(() => import("./chat/ChatDialog"));
+const GroupSwitch = lazy(() => import("./groups/GroupSwitch"));
 
 /** Chats and pages to go to, and the user's menu. */
 export function Sidebar() {
@@ -24,6 +25,7 @@ export function Sidebar() {
           <SquarePen aria-hidden className="size-4.5" />
         </Link>
       </div>
+      <Suspense>{config.groups && <GroupSwitch />}</Suspense>
       <nav aria-label={texts.sections} className="flex flex-col gap-0.5 px-2 pb-2">
         {pages.map((page) => (
           <PageLink key={page.path} href={page.path} icon={<Sparkles aria-hidden className="size-4" />}>

@@ -18,6 +18,8 @@ export interface Config {
   plans: Plan[];
   /** The names of what buys credit. */
   top_ups: string[];
+  /** Whether users may form groups. */
+  groups: boolean;
 }
 
 export interface Plan {
@@ -39,7 +41,7 @@ export async function loadConfig(): Promise<Config> {
   const { app, ...rest } = (await answer.json()) as Config;
   return {
     ...{ mode: "cloud", api: "", firebase: null, auth_emulator: null, membership: null },
-    ...{ sign_in: [], suggestions: [], plans: [], top_ups: [] },
+    ...{ sign_in: [], suggestions: [], plans: [], top_ups: [], groups: false },
     ...rest,
     app,
   };

@@ -3,7 +3,10 @@ import { type DragEvent, useRef, useState } from "react";
 import useSWRInfinite from "swr/infinite";
 import { body, type Schemas } from "../api/client";
 import { cx } from "../lib/cx";
+import { texts as ofGroups } from "../groups/texts";
+import { useMayWrite } from "../groups/useGroups";
 import { bytes, date } from "../lib/format";
+import { useGroup } from "../lib/place";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
 import { ProgressBar } from "../ui/Bar";
@@ -21,8 +24,9 @@ const POLL = 1500;
 
 const DONE = ["ready", "failed"];
 
-/** The documents that answers cite: the user's own, and the app's library. */
+/** The documents that answers cite: the user's own or those of a group, and the app's library. */
 export default function DocumentsPage() {
+  const group = useGroup();
   const [library, setLibrary] = useState(false);
   return (
     <Page title={texts.documents.title} hint={texts.documents.hint}>
@@ -36,7 +40,7 @@ export default function DocumentsPage() {
             onClick={() => setLibrary(each)}
             className={cx("rounded-lg px-3.5 py-1.5 text-sm", library === each && "bg-raised font-medium shadow-sm")}
           >
-            {each ? texts.documents.library : texts.documents.yours}
+            {each ? texts.documents.library : group ? ofGroups.documents : texts.documents.yours}
           </button>
         ))}
       </div>
@@ -47,10 +51,13 @@ export default function DocumentsPage() {
 
 function Documents({ library }: { library: boolean }) {
   const { api } = useSession();
+  const place = useGroup();
+  const group = library ? undefined : place;
+  const mayWrite = useMayWrite() && !library;
   const list = useSWRInfinite(
     (index, previous: Schemas["DocumentPage"] | null) =>
-      index && !previous?.next_cursor ? null : (["documents", library, previous?.next_cursor ?? undefined] as const),
-    ([, , cursor]) => body(api.client.GET("/v1/documents", { params: { query: { cursor, library: library || undefined } } })),
+      index && !previous?.next_cursor ? null : (["documents", library, group, previous?.next_cursor ?? undefined] as const),
+    ([, , , cursor]) => body(api.client.GET("/v1/documents", { params: { query: { cursor, group, library: library || undefined } } })),
     {
       refreshInterval: (pages) => (pages?.some((page) => page.items.some((each) => !DONE.includes(each.status))) ? POLL : 0),
       revalidateAll: true,
@@ -61,7 +68,7 @@ function Documents({ library }: { library: boolean }) {
   const more = list.data?.at(-1)?.next_cursor;
   return (
     <>
-      {!library && <Drop send={send} />}
+      {mayWrite && <Drop send={send} />}
       {list.error && !list.data && (
         <p role="alert">
           {texts.loadFailed} <Button size="sm" onClick={() => void list.mutate()}>{texts.retry}</Button>
@@ -74,7 +81,7 @@ function Documents({ library }: { library: boolean }) {
           <SendingItem key={each.key} sending={each} dismiss={() => dismiss(each.key)} />
         ))}
         {documents.map((document) => (
-          <Item key={document.id} document={document} own={!library} changed={() => void list.mutate()} />
+          <Item key={document.id} document={document} own={mayWrite} changed={() => void list.mutate()} />
         ))}
       </ul>
       {more && (
@@ -153,9 +160,10 @@ function SendingItem({ sending, dismiss }: { sending: Sending; dismiss: () => vo
 
 function Item({ document, own, changed }: { document: Document; own: boolean; changed: () => void }) {
   const { api } = useSession();
+  const group = useGroup();
   const [removing, setRemoving] = useState(false);
   const remove = async () => {
-    await api.client.DELETE("/v1/documents/{id}", { params: { path: { id: document.id } } });
+    await api.client.DELETE("/v1/documents/{id}", { params: { path: { id: document.id }, query: { group } } });
     changed();
   };
   return (

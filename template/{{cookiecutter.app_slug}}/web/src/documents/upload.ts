@@ -1,5 +1,6 @@
 import { useState } from "react";
 import { ApiError } from "../api/errors";
+import { useGroup } from "../lib/place";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
 
@@ -16,7 +17,7 @@ export interface Sending {
  *
  * @throws ApiError the service refused it; TypeError: the network failed.
  */
-function put(url: string, token: string, file: File, progress: (part: number) => void): Promise<void> {
+function put(url: string, token: string, file: File, group: string | undefined, progress: (part: number) => void): Promise<void> {
   return new Promise((done, fail) => {
     const request = new XMLHttpRequest();
     request.open("POST", url);
@@ -29,6 +30,7 @@ function put(url: string, token: string, file: File, progress: (part: number) =>
       fail(new ApiError(error?.code ?? "unknown", error?.message ?? `HTTP ${request.status}`, request.status));
     };
     const form = new FormData();
+    if (group) form.append("group", group); // before the file, so that a refusal comes before it is read
     form.append("file", file, file.name);
     request.send(form);
   });
@@ -37,6 +39,7 @@ function put(url: string, token: string, file: File, progress: (part: number) =>
 /** The files that are being put up, one after the other. */
 export function useSending(arrived: () => void) {
   const { api, user } = useSession();
+  const group = useGroup();
   const [sending, setSending] = useState<Sending[]>([]);
   const change = (key: number, part: Partial<Sending>) =>
     setSending((all) => all.map((each) => (each.key === key ? { ...each, ...part } : each)));
@@ -47,7 +50,7 @@ export function useSending(arrived: () => void) {
     setSending((all) => [...all, ...queue.map(({ file, key }) => ({ key, name: file.name, progress: 0, error: null }))]);
     for (const { file, key } of queue) {
       const attempt = async (fresh: boolean) =>
-        put(`${api.base}/v1/uploads`, await user.token(fresh), file, (progress) => change(key, { progress }));
+        put(`${api.base}/v1/uploads`, await user.token(fresh), file, group, (progress) => change(key, { progress }));
       try {
         await attempt(false).catch((error) => (error instanceof ApiError && error.status === 401 ? attempt(true) : Promise.reject(error)));
         arrived();

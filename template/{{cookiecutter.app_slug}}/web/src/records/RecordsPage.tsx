@@ -1,9 +1,13 @@
 import { Ellipsis, PenLine, Plus, Trash2 } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import useSWRInfinite from "swr/infinite";
+import { Link } from "wouter";
+import { texts as ofGroups } from "../groups/texts";
+import { useMayWrite } from "../groups/useGroups";
+import { useGroup } from "../lib/place";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
-import { Button } from "../ui/Button";
+import { Button, buttonClass } from "../ui/Button";
 import { Confirm } from "../ui/Confirm";
 import { Dialog } from "../ui/Dialog";
 import { inputClass } from "../ui/Field";
@@ -20,8 +24,29 @@ interface RecordPage {
   next_cursor: string | null;
 }
 
-/** The user's records of a collection: a list, and a form to add and change them. */
+/** The records of a collection, the user's own or a group's: a list, and a form to add and change them. */
 export default function RecordsPage(collection: Collection) {
+  const group = useGroup();
+  if (!collection.url.includes("{group}")) return <Records collection={collection} mayWrite />;
+  if (!group) return <PickGroup title={collection.label} />;
+  return <GroupRecords key={group} collection={{ ...collection, url: collection.url.replace("{group}", group) }} />;
+}
+
+function GroupRecords({ collection }: { collection: Collection }) {
+  return <Records collection={collection} mayWrite={useMayWrite()} />;
+}
+
+function PickGroup({ title }: { title: string }) {
+  return (
+    <Page title={title} hint={ofGroups.pick}>
+      <Link href="/groups" className={`${buttonClass("primary")} self-start`}>
+        {ofGroups.title}
+      </Link>
+    </Page>
+  );
+}
+
+function Records({ collection, mayWrite }: { collection: Collection; mayWrite: boolean }) {
   const { api } = useSession();
   const [editing, setEditing] = useState<RecordOf | "new" | null>(null);
   const list = useSWRInfinite(
@@ -35,10 +60,12 @@ export default function RecordsPage(collection: Collection) {
     <Page
       title={collection.label}
       actions={
-        <Button variant="primary" onClick={() => setEditing("new")}>
-          <Plus aria-hidden className="size-4" />
-          {texts.records.add}
-        </Button>
+        mayWrite && (
+          <Button variant="primary" onClick={() => setEditing("new")}>
+            <Plus aria-hidden className="size-4" />
+            {texts.records.add}
+          </Button>
+        )
       }
     >
       {list.isLoading && <Spinner />}
@@ -46,7 +73,7 @@ export default function RecordsPage(collection: Collection) {
       {list.data && !items.length && <p className="text-muted">{texts.records.none}</p>}
       <ul className="flex flex-col gap-2">
         {items.map((record) => (
-          <Item key={record.id} record={record} collection={collection} edit={() => setEditing(record)} changed={changed} />
+          <Item key={record.id} record={record} collection={collection} mayWrite={mayWrite} edit={() => setEditing(record)} changed={changed} />
         ))}
       </ul>
       {list.data?.at(-1)?.next_cursor && (
@@ -62,7 +89,7 @@ export default function RecordsPage(collection: Collection) {
 /** What is asked of the service for one record: what was read must still hold. */
 const unchanged = (record: RecordOf) => ({ "If-Match": `"${record.revision}"` });
 
-function Item(props: { record: RecordOf; collection: Collection; edit: () => void; changed: () => Promise<void> }) {
+function Item(props: { record: RecordOf; collection: Collection; mayWrite: boolean; edit: () => void; changed: () => Promise<void> }) {
   const { record, collection } = props;
   const { api } = useSession();
   const [removing, setRemoving] = useState(false);
@@ -77,14 +104,16 @@ function Item(props: { record: RecordOf; collection: Collection; edit: () => voi
         <p className="truncate font-medium">{title}</p>
         <p className="truncate text-sm text-muted">{collection.details ? collection.details(record) : summary(record, collection)}</p>
       </div>
-      <Menu
-        label={texts.records.actions(title)}
-        trigger={<Ellipsis aria-hidden className="size-4" />}
-        items={[
-          { label: texts.records.edit, icon: <PenLine aria-hidden className="size-4" />, run: props.edit },
-          { label: texts.remove, icon: <Trash2 aria-hidden className="size-4" />, danger: true, run: () => setRemoving(true) },
-        ]}
-      />
+      {props.mayWrite && (
+        <Menu
+          label={texts.records.actions(title)}
+          trigger={<Ellipsis aria-hidden className="size-4" />}
+          items={[
+            { label: texts.records.edit, icon: <PenLine aria-hidden className="size-4" />, run: props.edit },
+            { label: texts.remove, icon: <Trash2 aria-hidden className="size-4" />, danger: true, run: () => setRemoving(true) },
+          ]}
+        />
+      )}
       {removing && <Confirm title={`${texts.remove}: ${title}`} hint={texts.records.removeHint} action={texts.remove} run={remove} close={() => setRemoving(false)} />}
     </li>
   );

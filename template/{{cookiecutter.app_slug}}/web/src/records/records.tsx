@@ -19,7 +19,7 @@ type Values = Record<string, unknown>;
 export interface Collection {
   path: string;
   label: string;
-  /** The routes that `crud` makes, such as `/api/meals`. */
+  /** The routes that `crud` makes, such as `/api/meals`, or `/api/groups/{group}/meals` for what groups share. */
   url: string;
   /** The field, or the fields, that a record is known by. */
   title: (record: Values) => string;
@@ -28,7 +28,7 @@ export interface Collection {
   fields: Record<string, FieldOf>;
 }
 
-/** A page with the user's records of a collection: a list, and a form to add and change them. */
+/** A page with the user's, or a group's, records of a collection: a list, and a form to add and change them. */
 export function records(collection: Collection): AppPage {
   return { path: collection.path, label: collection.label, Page: () => <RecordsPage {...collection} /> };
 }

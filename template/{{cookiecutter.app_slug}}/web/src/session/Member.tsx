@@ -5,7 +5,7 @@ import { body } from "../api/client";
 import { ApiError } from "../api/errors";
 import { texts } from "../texts";
 import { keptGuest } from "./guest";
-import { keepInvite } from "./invite";
+import { keepGroupInvite, keepInvite, keptGroupInvite } from "./invite";
 import { useSession } from "./session";
 
 /** Show the app to its members. Whoever is not one joins: by the invitation of the address, or by one they type. */
@@ -13,13 +13,13 @@ export function Member({ children }: { children: ReactNode }) {
   const { api, config, user } = useSession();
   const [path, navigate] = useLocation();
   const invite = path.startsWith("/join/");
-  useEffect(keepInvite, [path]);
+  useEffect(() => (keepInvite(), keepGroupInvite()), [path]);
   const { error, mutate } = useSWR("me", () => body(api.client.GET("/v1/me")));
   const joins = !!config.firebase && !!config.membership && !user.guest && !user.isDev;
   const stranger = error instanceof ApiError && error.code === "forbidden";
   const joined = useCallback(async () => {
     await mutate();
-    navigate("/");
+    navigate(keptGroupInvite() ?? "/");
   }, [mutate, navigate]);
   useEffect(() => {
     if (invite && !joins) navigate("/");

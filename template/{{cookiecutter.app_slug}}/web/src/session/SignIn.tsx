@@ -5,13 +5,13 @@ import { Button } from "../ui/Button";
 import { Field } from "../ui/Field";
 import { Notice } from "../ui/Notice";
 import { Spinner } from "../ui/Spinner";
-import { keepInvite, keptInvite } from "./invite";
+import { keepGroupInvite, keepInvite, keptGroupInvite, keptInvite } from "./invite";
 
 const SignInForm = lazy(async () => ({ default: (await import("./SignInForm")).SignInForm }));
 
 /** The page of whoever is not signed in. */
 export default function SignIn({ config, signInAs, ended }: { config: Config; signInAs: (name: string) => void; ended: boolean }) {
-  useState(keepInvite); // before anything leads away from the address
+  useState(() => (keepInvite(), keepGroupInvite())); // before anything leads away from the address
   return (
     <main className="flex min-h-full flex-col items-center justify-center bg-panel p-6">
       <div className="flex w-full max-w-sm flex-col gap-6 rounded-2xl border bg-raised p-7 shadow-sm">
@@ -20,7 +20,7 @@ export default function SignIn({ config, signInAs, ended }: { config: Config; si
           {config.app.description && <p className="text-muted">{config.app.description}</p>}
         </div>
         {ended && <Notice kind="warn">{texts.sessionEnded}</Notice>}
-        {keptInvite() && <Notice>{texts.join.invited}</Notice>}
+        {(keptInvite() || keptGroupInvite()) && <Notice>{texts.join.invited}</Notice>}
         {config.firebase && (
           <Suspense fallback={<Spinner />}>
             <SignInForm config={config} guests />

@@ -1,6 +1,4 @@
-import { Menu as Base } from "@base-ui/react/menu";
-import type { ReactNode } from "react";
-import { cx } from "../lib/cx";
+import { lazy, type ReactNode, Suspense, useState } from "react";
 import { buttonClass } from "./Button";
 
 export interface MenuItem {
@@ -10,32 +8,38 @@ export interface MenuItem {
   run: () => void;
 }
 
-/** A button with a menu of actions. */
-export function Menu(props: { label: string; trigger: ReactNode; items: MenuItem[]; className?: string }) {
-  return (
-    <Base.Root>
-      <Base.Trigger aria-label={props.label} className={props.className ?? buttonClass("ghost", "icon-sm")}>
-        {props.trigger}
-      </Base.Trigger>
-      <Base.Portal>
-        <Base.Positioner sideOffset={6} align="end" className="z-50">
-          <Base.Popup className="min-w-44 rounded-xl border bg-raised p-1 shadow-lg outline-none">
-            {props.items.map((item) => (
-              <Base.Item
-                key={item.label}
-                onClick={item.run}
-                className={cx(
-                  "flex cursor-pointer items-center gap-2.5 rounded-lg px-3 py-2 text-sm outline-none select-none data-highlighted:bg-hover",
-                  item.danger && "text-danger",
-                )}
-              >
-                {item.icon}
-                {item.label}
-              </Base.Item>
-            ))}
-          </Base.Popup>
-        </Base.Positioner>
-      </Base.Portal>
-    </Base.Root>
+export interface MenuProps {
+  label: string;
+  trigger: ReactNode;
+  items: MenuItem[];
+  className?: string;
+}
+
+const load = () => import("./OpenMenu");
+const OpenMenu = lazy(load);
+
+/** A button with a menu of actions. What shows the menu is loaded when somebody reaches for the button. */
+export function Menu(props: MenuProps) {
+  const [wanted, setWanted] = useState(false);
+  const button = (
+    <button
+      type="button"
+      aria-label={props.label}
+      aria-haspopup="menu"
+      aria-expanded={wanted}
+      className={props.className ?? buttonClass("ghost", "icon-sm")}
+      onPointerEnter={() => void load()}
+      onFocus={() => void load()}
+      onClick={() => setWanted(true)}
+    >
+      {props.trigger}
+    </button>
+  );
+  return wanted ? (
+    <Suspense fallback={button}>
+      <OpenMenu {...props} />
+    </Suspense>
+  ) : (
+    button
   );
 }
