@@ -210,7 +210,8 @@ class Groups:
 
         def work(transaction: Transaction) -> None:
             self._owned(transaction, place, caller.uid)
-            transaction.write(Set(place.erasure(), fence), Delete(place.root), *_leaving(place, caller.uid), *removal)
+            own = Delete(place.group_member(caller.uid)), Delete(caller.scope.membership(group))
+            transaction.write(Set(place.erasure(), fence), Delete(place.root), *own, *removal)
             transaction.write(*_told(place, "group.deleted", caller.uid, now))
 
         self._store.transaction(work)

@@ -1,0 +1,179 @@
+"""Whoever is not in a group gets nothing of it, by any route that can name one: the routes are taken from OpenAPI."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from firelaunch.server.app import App
+from firelaunch.testing.apps import SETTINGS, User, run_jobs, sign_in
+
+WITH_GROUPS = SETTINGS + "groups = 5\n"
+SECRET = "xylophone"
+FOR_STRANGERS = {"/v1/groups/{group}/join"}
+"""Routes that are for those who are not in the group. An invitation decides there."""
+
+
+@pytest.fixture
+def app(make_app: Any) -> App:
+    made: App = make_app(WITH_GROUPS)
+    return made
+
+
+@pytest.fixture
+def users(app: App) -> dict[str, User]:
+    members = {uid: sign_in(app, uid) for uid in ("ada", "bob", "cat", "eve")}
+    return {**members, "boss": sign_in(app, "boss", role="admin")}
+
+
+@pytest.fixture
+def group(app: App, users: dict[str, User]) -> dict[str, str]:
+    """A group with something of everything in it, from which Bob, who was an owner, has been removed."""
+    ada, bob = users["ada"], users["bob"]
+    found = {"group": ada.post("/v1/groups", {"name": f"The {SECRET}"}).get_json()["id"]}
+    path = f"/v1/groups/{found['group']}"
+    found["invite"] = ada.post(f"{path}/invites", {"uses": 9}).get_json()["invite"]
+    bob.post(f"{path}/join", {"invite": found["invite"], "name": SECRET})
+    ada.patch(f"{path}/members/bob", {"role": "owner"})
+    uploaded = bob.upload("attic.txt", f"The {SECRET} is in the attic.".encode(), group=found["group"])
+    found["document"] = uploaded.get_json()["id"]
+    found["job"] = uploaded.get_json()["job_id"]
+    found["export"] = bob.post(f"{path}/exports", {}).get_json()["id"]
+    run_jobs(app)
+    found["link"] = bob.get(f"/v1/documents/{found['document']}/file?group={found['group']}").get_json()["url"]
+    found["cursor"] = bob.get(f"{path}/members?limit=1").get_json()["next_cursor"]
+    assert ada.delete(f"{path}/members/bob").status_code == 204
+    return found
+
+
+def operations(app: App) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the method, the path and a body of each route that can name a group."""
+    document = app.test_client().get("/openapi.json?admins=true").get_json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            names = {parameter.get("name") for parameter in operation.get("parameters", ())}
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            schema = document["components"]["schemas"].get(name, {})
+            takes = "group" in schema.get("properties", {})
+            if takes or "group" in names:
+                yield method, path, {**(schema.get("example") or {}), **({"group": None} if takes else {})}
+
+
+def tried(user: User, method: str, path: str, body: dict[str, Any], ids: dict[str, str]) -> Any:
+    """Ask a route for the group, with ids that there are in it."""
+    place = "group" if "export" not in path else "export"
+    one = ids["document"] if "/documents/" in path else ids["job"] if "/jobs/" in path else ids[place]
+    target = path.replace("{group}", ids["group"]).replace("{id}", one).replace("{uid}", "ada")
+    for name in ("message", "file"):
+        target = target.replace(f"{{{name}}}", "m1")
+    query = "" if "{group}" in path else f"?group={ids['group']}"
+    content = {**body, **({"group": ids["group"]} if "group" in body else {})}
+    send = getattr(user.client, method)
+    options = {"json": content} if method in {"post", "put", "patch"} else {}
+    return send(target + query, headers={"Authorization": f"Bearer {user.token}"}, **options)
+
+
+@pytest.mark.parametrize("who", ["eve", "bob", "boss"])
+def test_no_route_lets_a_stranger_a_removed_owner_or_an_admin_into_a_group(
+    app: App, users: dict[str, User], group: dict[str, str], who: str
+) -> None:
+    store = app.services.store  # type: ignore[attr-defined]
+    root = f"apps/demo/groups/{group['group']}"
+    before = {path: store.get(path) for path in store.tree(root)}
+    routes = [each for each in operations(app) if each[1] not in FOR_STRANGERS]
+    assert len(routes) > 20
+    for method, path, body in routes:
+        answer = tried(users[who], method, path, body, group)
+        # A body may be refused before the group is looked at; nothing else is said of it than that it is not there.
+        assert answer.status_code in {400, 403, 404, 405}, (method, path, answer.status_code, answer.data[:200])
+        assert SECRET not in answer.get_data(as_text=True), (method, path)
+        if answer.status_code == 403:
+            assert answer.get_json()["error"]["code"] in {"removed", "no_group_chats"}, (method, path)
+    assert {path: store.get(path) for path in store.tree(root)} == before, "nothing was written either"
+
+
+def test_a_member_of_the_group_is_let_in_by_the_same_requests(
+    app: App, users: dict[str, User], group: dict[str, str]
+) -> None:
+    """So that the refusals above are not those of requests that nobody could make."""
+    read = [each for each in operations(app) if each[0] == "get" and "chat" not in each[1]]
+    let_in = [path for method, path, body in read if tried(users["ada"], method, path, body, group).status_code == 200]
+    assert {"/v1/groups/{group}", "/v1/groups/{group}/members", "/v1/groups/{group}/exports/{id}"} <= set(let_in)
+    assert {"/v1/documents", "/v1/documents/{id}", "/v1/documents/{id}/text", "/v1/jobs/{id}"} <= set(let_in)
+
+
+def test_ids_of_a_group_lead_nowhere_without_it_or_with_another(users: dict[str, User], group: dict[str, str]) -> None:
+    ada, bob = users["ada"], users["bob"]
+    others = bob.post("/v1/groups", {"name": "Bob's"}).get_json()["id"]
+    places = ("", f"?group={others}", "?library=true")
+    document = f"/v1/documents/{group['document']}"
+    for user in (ada, bob):
+        for place in places:
+            for path in (document, f"{document}/text", f"{document}/file"):
+                assert user.get(path + place).status_code == 404, (path, place)
+            assert user.delete(document + place).status_code in {403, 404}
+    assert bob.get(f"/v1/jobs/{group['job']}?group={others}").status_code == 404
+    assert bob.get(f"/v1/groups/{others}/exports/{group['export']}").status_code == 404
+    assert bob.get(f"/v1/groups/{others}/members?cursor={group['cursor']}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "name", ["../{group}", "{group}/members/ada", "group~{group}", "{group}%2f..%2f{group}", "{group} ", "*", "__x__"]
+)
+def test_ids_that_are_none_name_no_group(users: dict[str, User], group: dict[str, str], name: str) -> None:
+    tried_id = name.format(group=group["group"])
+    for user in (users["ada"], users["bob"]):
+        assert user.post("/v1/search", {"query": SECRET, "group": tried_id}).status_code in {400, 404}
+        answer = user.client.get(
+            "/v1/documents", query_string={"group": tried_id}, headers={"Authorization": f"Bearer {user.token}"}
+        )
+        assert answer.status_code in {400, 404}
+        assert user.upload("x.txt", b"x", group=tried_id).status_code in {400, 404}
+
+
+def test_a_user_named_as_a_group_is_nobody(app: App, group: dict[str, str]) -> None:
+    impostor = sign_in(app, f"group~{group['group']}")
+    assert impostor.get("/v1/documents").status_code in {400, 401, 403}
+    assert SECRET not in impostor.get("/v1/documents").get_data(as_text=True)
+
+
+def test_a_removed_members_invitations_cursors_and_links_end(
+    app: App, users: dict[str, User], group: dict[str, str]
+) -> None:
+    ada, bob = users["ada"], users["bob"]
+    path = f"/v1/groups/{group['group']}"
+    second = sign_in(app, "bob-again")
+    for user in (bob, second):
+        assert user.post(f"{path}/join", {"invite": group["invite"]}).status_code == 403
+    assert bob.get(f"{path}/members?limit=1&cursor={group['cursor']}").status_code == 404
+    assert ada.get(f"{path}/members?limit=1&cursor={group['cursor']}").status_code == 200
+    link = group["link"].removeprefix("http://localhost")
+    anybody = app.test_client()
+    assert anybody.get(link).status_code == 200, "a link works for its five minutes, as the page on teams says"
+    assert anybody.get(link.replace(group["document"], "d" + "0" * 31)).status_code == 404
+    ada.delete(f"/v1/documents/{group['document']}?group={group['group']}")
+    assert anybody.get(link).status_code == 404
+
+
+def test_an_agent_of_a_stranger_or_a_removed_owner_finds_nothing(users: dict[str, User], group: dict[str, str]) -> None:
+    call = {"name": "search", "arguments": {"query": SECRET, "group": group["group"]}}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    assert SECRET in users["ada"].post("/mcp", request).get_data(as_text=True).replace(f'"query": "{SECRET}"', "")
+    for who in ("eve", "bob", "boss"):
+        answer = users[who].post("/mcp", request)
+        assert answer.get_json()["result"]["isError"] is True
+        assert "attic" not in answer.get_data(as_text=True)
+
+
+def test_an_export_of_a_user_holds_nothing_of_a_group_that_removed_them(
+    app: App, users: dict[str, User], group: dict[str, str]
+) -> None:
+    import zipfile
+
+    job = users["bob"].post("/v1/me/exports").get_json()["id"]
+    run_jobs(app)
+    archive = zipfile.ZipFile(io.BytesIO(users["bob"].get(f"/v1/me/exports/{job}/file").data))
+    assert SECRET not in "".join(archive.read(name).decode("utf-8", "replace") for name in archive.namelist())
