@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from ..errors import Conflict, Forbidden, InvalidCursor, InvalidId, NotFound, PreconditionFailed
 from ..jobs.base import job_view
-from .base import OptionalGroup, PageQuery, Path, QueryModel, Time, admins_only, caller, example, services
+from .base import GroupQuery, PageQuery, Path, Time, admins_only, caller, example, services
 from .refusals import errors
 from .routes import Routes
 
@@ -88,12 +88,6 @@ class JobPage(BaseModel):
     model_config = example({"items": [_RUNNING], "next_cursor": None})
     items: list[JobAnswer]
     next_cursor: str | None
-
-
-class GroupQuery(QueryModel):
-    """Chooses between the caller's own jobs and those of a group."""
-
-    group: OptionalGroup = Field(default=None, description="The group whose job it is, for its members.")
 
 
 api = Routes("jobs", "jobs", prefix="/v1", guests=True)

@@ -55,7 +55,7 @@ def client_config(
             for name, plan in sorted(settings.plans.items(), key=lambda item: item[1].daily_usd)
         ],
         "top_ups": list(settings.billing.top_ups),
-        "groups": settings.groups,
+        "groups": settings.has_groups,
     }
 
 
