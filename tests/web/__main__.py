@@ -75,6 +75,7 @@ def run(short: bool, only: str = "", report: Path = REPORT) -> int:
             "top_ups": ["ten"],
             "sign_in": ["email_link"],
             "groups": True,
+            "group_chats": True,
         }
         with (
             hosted(dist, config) as host,

@@ -278,7 +278,7 @@ scenario("upload a document, ask about it, and open the citation at its place", 
   return page;
 });
 
-scenario("a group: make one, invite by link, share documents by role, and remove a member", async () => {
+scenario("a group: make one, invite by link, share documents and chats by role, and remove a member", async () => {
   const page = await newPage();
   await signIn(page);
   await page.getByRole("link", { name: "Groups" }).click();
@@ -304,14 +304,27 @@ scenario("a group: make one, invite by link, share documents by role, and remove
   await guest.getByLabel("Your name in the group").fill("Bob");
   await inspect(guest, "group-join");
   await guest.getByRole("button", { name: "Join", exact: true }).click();
-  await box(guest).waitFor();
+  await guest.getByText("No chats yet").waitFor({ state: "attached" });
 
   await page.getByRole("link", { name: "Open", exact: true }).click();
   await page.getByRole("link", { name: "Documents" }).click();
   await page.getByRole("tab", { name: "The group's" }).waitFor();
   await page.getByLabel("Add documents").setInputFiles({ name: "recipes.md", mimeType: "text/markdown", buffer: Buffer.from("# Soup\n\nBoil it.") });
   await page.getByText("Ready").waitFor();
+  await page.getByRole("link", { name: "New chat", exact: true }).first().click();
+  await ask(page, "What shall we cook?");
+  await page.getByRole("button", { name: "Good answer" }).click();
+  await page.reload();
+  await page.getByText("You said: What shall we cook?").waitFor();
+  const chat = page.url();
+  assert(/#\/in\/g[^/]+\/chats\//.test(chat), chat);
+  await guest.goto(chat); // a viewer reads, and sees who wrote
+  await guest.getByRole("article", { name: "Ada" }).getByText("What shall we cook?").waitFor();
+  assert(!(await box(guest).count()), "a viewer may write");
+  assert(!(await guest.getByRole("button", { name: "Answer again" }).count()), "a viewer may ask again");
+  await inspect(guest, "group-chat-phone");
   await page.getByLabel("Whose chats and documents").selectOption({ label: "Mine" });
+  await page.getByText("No chats yet").waitFor();
   await page.getByRole("link", { name: "Documents" }).click();
   await page.getByText("No documents yet").waitFor();
 
@@ -330,6 +343,11 @@ scenario("a group: make one, invite by link, share documents by role, and remove
   await page.getByLabel("Role of Bob").selectOption("editor");
   await guest.reload();
   await guest.getByRole("region", { name: "Members" }).getByText("Editor", { exact: true }).waitFor();
+  await guest.goto(chat);
+  await guest.getByRole("article", { name: "Ada" }).waitFor();
+  await ask(guest, "Soup, please");
+  await guest.getByRole("article", { name: "You" }).getByText("Soup, please").waitFor();
+  await guest.goto(`${HOME}/#/groups/${/groups\/([^/]+)/.exec(link)[1]}`);
   await page.getByRole("button", { name: "Remove Bob" }).click();
   await page.getByRole("button", { name: "Remove", exact: true }).click();
   await page.getByRole("button", { name: "Remove Bob" }).waitFor({ state: "detached" });

@@ -107,6 +107,13 @@ credit_usd = "10.00"
 """
 
 
+_GROUPS = """
+[groups]
+chats_paid_by = "writer"
+chats_on_erase = "anonymize"
+"""
+
+
 def _pieces(text: str) -> list[str]:
     return [text[at : at + 6] for at in range(0, len(text), 6)]
 
@@ -164,7 +171,7 @@ def served_app(folder: Path, model: PlayedModel, stripe: StripeServer, page: str
     ):
         assert old in text, old
         text = text.replace(old, new, 1)
-    toml.write_text(text + _CREDIT)
+    toml.write_text(text + _CREDIT + _GROUPS)
     environ = {
         "OPENAI_API_KEY": "k",
         "OPENAI_BASE_URL": model.base_url,

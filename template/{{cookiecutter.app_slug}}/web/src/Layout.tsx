@@ -4,6 +4,7 @@ import { Link, useLocation } from "wouter";
 import { pages } from "./pages";
 import { ChatRoute } from "./chat/ChatRoute";
 import { keptGroupInvite } from "./session/invite";
+import { useHasChats } from "./lib/chats";
 import { useSession } from "./session/session";
 import { Sidebar } from "./Sidebar";
 import { texts } from "./texts";
@@ -37,6 +38,10 @@ export function Layout() {
     // Signing in may have led away from a group's invitation.
     if (config.groups && path === "/" && keptGroupInvite()) navigate(keptGroupInvite()!, { replace: true });
   }, [config, path, navigate]);
+  const chats = useHasChats();
+  useEffect(() => {
+    if (!chats && path === "/") navigate("/documents", { replace: true });
+  }, [chats, path, navigate]);
   const ofGroups = config.groups && path.startsWith("/groups");
   const { Page } = ofGroups ? { Page: GroupPages } : (PAGES.find((page) => page.path === path) ?? {});
   return (

@@ -3,7 +3,7 @@ import { lazy, type ReactNode, Suspense, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { BudgetBar } from "./account/usage";
 import { pages } from "./pages";
-import { type Chat, useChats } from "./lib/chats";
+import { type Chat, useChats, useHasChats } from "./lib/chats";
 import { cx } from "./lib/cx";
 import { setTheme, type Theme, useTheme } from "./lib/theme";
 import { useSession } from "./session/session";
@@ -17,6 +17,7 @@ const GroupSwitch = lazy(() => import("./groups/GroupSwitch"));
 /** Chats and pages to go to, and the user's menu. */
 export function Sidebar() {
   const { config } = useSession();
+  const chats = useHasChats();
   return (
     <div className="flex h-full min-h-0 flex-col">
       <div className="flex h-14 shrink-0 items-center justify-between gap-2 pr-3 pl-4">
@@ -36,7 +37,7 @@ export function Sidebar() {
           {texts.documents.title}
         </PageLink>
       </nav>
-      <ChatList />
+      {chats ? <ChatList /> : <div className="flex-1" />}
       <div className="px-4 empty:hidden">
         <BudgetBar only="near" />
       </div>

@@ -18,8 +18,9 @@ export interface Config {
   plans: Plan[];
   /** The names of what buys credit. */
   top_ups: string[];
-  /** Whether users may form groups. */
+  /** Whether users may form groups, and whether these have chats. */
   groups: boolean;
+  group_chats: boolean;
 }
 
 export interface Plan {
@@ -41,7 +42,7 @@ export async function loadConfig(): Promise<Config> {
   const { app, ...rest } = (await answer.json()) as Config;
   return {
     ...{ mode: "cloud", api: "", firebase: null, auth_emulator: null, membership: null },
-    ...{ sign_in: [], suggestions: [], plans: [], top_ups: [], groups: false },
+    ...{ sign_in: [], suggestions: [], plans: [], top_ups: [], groups: false, group_chats: false },
     ...rest,
     app,
   };

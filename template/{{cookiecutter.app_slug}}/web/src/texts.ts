@@ -112,6 +112,7 @@ export const texts = {
     removeFile: (name: string) => `Remove ${name}`,
     uploading: (name: string) => `Uploading ${name}`,
     you: "You",
+    member: "A former member",
     assistant: "Answer",
     thinking: "Thinking",
     thought: "Thoughts",

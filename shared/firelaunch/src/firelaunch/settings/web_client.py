@@ -56,6 +56,7 @@ def client_config(
         ],
         "top_ups": list(settings.billing.top_ups),
         "groups": settings.has_groups,
+        "group_chats": settings.has_groups and settings.groups.chats_paid_by is not None,
     }
 
 

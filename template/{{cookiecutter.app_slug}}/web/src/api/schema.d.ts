@@ -5118,7 +5118,7 @@ export interface operations {
     getJob: {
         parameters: {
             query?: {
-                /** @description The group whose job it is, for its members. */
+                /** @description Of this group, rather than the caller's own. */
                 group?: string;
             };
             header?: never;
@@ -5231,7 +5231,7 @@ export interface operations {
     cancelJob: {
         parameters: {
             query?: {
-                /** @description The group whose job it is, for its members. */
+                /** @description Of this group, rather than the caller's own. */
                 group?: string;
             };
             header?: never;

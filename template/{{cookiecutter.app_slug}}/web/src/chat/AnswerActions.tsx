@@ -3,6 +3,7 @@ import { type FormEvent, type ReactNode, useState } from "react";
 import type { Schemas } from "../api/client";
 import { cx } from "../lib/cx";
 import { count, money } from "../lib/format";
+import { useGroup } from "../lib/place";
 import { useCopy } from "../lib/useCopy";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
@@ -93,16 +94,17 @@ function Cost({ usage }: { usage: Schemas["TurnUsage"] }) {
 
 function Rate({ message, chatId }: { message: ChatMessage; chatId: string }) {
   const { api } = useSession();
+  const group = useGroup();
   const [value, setValue] = useState(message.metadata?.rating?.value ?? null);
   const [asking, setAsking] = useState(false);
-  const params = { params: { path: { id: chatId, message: message.id } } };
+  const ids = { id: chatId, message: message.id };
   const path = "/v1/chats/{id}/messages/{message}/rating";
   const rate = async (rating: Rating | null) => {
     const before = value;
     setValue(rating?.value ?? null);
     try {
-      if (rating) await api.client.PUT(path, { ...params, body: rating });
-      else await api.client.DELETE(path, params);
+      if (rating) await api.client.PUT(path, { params: { path: ids }, body: { ...rating, group } });
+      else await api.client.DELETE(path, { params: { path: ids, query: { group } } });
     } catch {
       setValue(before);
     }

@@ -3,6 +3,7 @@ import useSWR from "swr";
 import { useLocation, useRoute } from "wouter";
 import { body } from "../api/client";
 import { ApiError } from "../api/errors";
+import { useGroup } from "../lib/place";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
 import { Button } from "../ui/Button";
@@ -29,8 +30,9 @@ function Chat(props: { id: string; isNew: boolean; begun: () => void }) {
 
 function StoredChat({ id }: { id: string }) {
   const { api } = useSession();
-  const read = () => body(api.client.GET("/v1/chat/{id}", { params: { path: { id }, query: { limit: 50 } } }));
-  const { data, error, mutate } = useSWR(["chat", id], read, {
+  const group = useGroup();
+  const read = () => body(api.client.GET("/v1/chat/{id}", { params: { path: { id }, query: { limit: 50, group } } }));
+  const { data, error, mutate } = useSWR(["chat", id, group], read, {
     revalidateOnFocus: false,
     revalidateOnReconnect: false,
     revalidateIfStale: true,

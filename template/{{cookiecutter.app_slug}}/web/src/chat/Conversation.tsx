@@ -1,7 +1,9 @@
 import { ArrowDown } from "lucide-react";
 import { lazy, Suspense, useCallback, useState } from "react";
 import { body } from "../api/client";
+import { useMayWrite } from "../groups/useGroups";
 import { useChats } from "../lib/chats";
+import { useGroup } from "../lib/place";
 import { useStickToEnd } from "../lib/useStickToEnd";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
@@ -27,6 +29,7 @@ interface Props {
 /** One chat: its messages, and where to write the next one. */
 export function Conversation(props: Props) {
   const { all, changed } = useChats();
+  const mayWrite = useMayWrite();
   const [initial] = useState(props.messages);
   const listChanged = useCallback(() => void changed(), [changed]);
   const chat = useConversation(props.id, initial, props.begun, listChanged);
@@ -43,7 +46,7 @@ export function Conversation(props: Props) {
       </header>
       <div ref={list} className="min-h-0 flex-1 overflow-y-auto" tabIndex={-1}>
         <div className="mx-auto flex w-full max-w-3xl flex-col gap-6 px-4 pb-8 md:px-6">
-          {empty && <Greeting ask={(text) => void chat.send({ text })} />}
+          {empty && mayWrite && <Greeting ask={(text) => void chat.send({ text })} />}
           <Earlier id={props.id} cursor={props.cursor} chat={chat} />
           <div role="log" aria-label={texts.chats.title} aria-busy={chat.running} className="flex flex-col gap-6">
             <Suspense>
@@ -70,7 +73,7 @@ export function Conversation(props: Props) {
             <ArrowDown aria-hidden className="size-4" />
           </Button>
         )}
-        <Composer chat={chat} chatId={props.id} sent={toEnd} />
+        {mayWrite && <Composer chat={chat} chatId={props.id} sent={toEnd} />}
         <p className="pt-2 text-center text-xs text-muted">{texts.chat.hint}</p>
       </div>
     </div>
@@ -96,10 +99,11 @@ function Greeting({ ask }: { ask: (text: string) => void }) {
 
 function Earlier(props: { id: string; cursor: string | null; chat: ReturnType<typeof useConversation> }) {
   const { api } = useSession();
+  const group = useGroup();
   const [cursor, setCursor] = useState(props.cursor);
   if (!cursor) return null;
   const load = async () => {
-    const query = { limit: 50, cursor };
+    const query = { limit: 50, cursor, group };
     const page = await body(api.client.GET("/v1/chat/{id}", { params: { path: { id: props.id }, query } }));
     props.chat.setMessages((messages) => [...(page.messages as ChatMessage[]), ...messages]);
     setCursor(page.next_cursor ?? null);

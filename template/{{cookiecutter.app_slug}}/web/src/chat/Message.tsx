@@ -1,7 +1,10 @@
 import { getToolName, isToolUIPart } from "ai";
 import { PenLine } from "lucide-react";
 import { lazy, memo, Suspense, useState } from "react";
+import { useMayWrite } from "../groups/useGroups";
 import { cx } from "../lib/cx";
+import { useGroup } from "../lib/place";
+import { useSession } from "../session/session";
 import { texts } from "../texts";
 import { Button } from "../ui/Button";
 import { AnswerActions } from "./AnswerActions";
@@ -26,12 +29,17 @@ export function Message(props: Props) {
 }
 
 function UserMessage({ message, chat }: Props) {
+  const { user } = useSession();
+  const group = useGroup();
   const [editing, setEditing] = useState(false);
+  const { written_by: writer, author } = message.metadata ?? {};
+  const own = !group || writer === user.uid || !message.metadata; // what was just sent has none yet
   const text = message.parts.map((part) => (part.type === "text" ? part.text : "")).join("");
   const files = message.parts.filter((part) => part.type === "file");
   if (editing) return <Edit text={text} close={() => setEditing(false)} send={(next) => chat.edit(message.id, next)} />;
   return (
-    <article aria-label={texts.chat.you} className="group flex flex-col items-end gap-2">
+    <article aria-label={own ? texts.chat.you : author || texts.chat.member} className="group flex flex-col items-end gap-2">
+      {!own && <p className="-mb-1 px-1 text-xs text-muted">{author || texts.chat.member}</p>}
       {files.length > 0 && (
         <div className="flex flex-wrap justify-end gap-2">
           {files.map((file, index) => (
@@ -41,7 +49,7 @@ function UserMessage({ message, chat }: Props) {
       )}
       {text && (
         <div className="flex max-w-[90%] items-center gap-1">
-          {!chat.running && (
+          {own && !chat.running && (
             <Button
               variant="ghost"
               size="icon-sm"
@@ -100,6 +108,7 @@ const NO_CITATIONS: Citation[] = [];
 function Answer({ message, chat, chatId, isLast }: Props) {
   const streaming = isLast && chat.running;
   const citations = message.metadata?.citations ?? NO_CITATIONS;
+  const mayWrite = useMayWrite();
   return (
     <article aria-label={texts.chat.assistant} className="flex flex-col gap-3">
       {message.parts.map((part, index) => {
@@ -111,7 +120,7 @@ function Answer({ message, chat, chatId, isLast }: Props) {
         return null;
       })}
       {!streaming && <Sources parts={message.parts} citations={citations} />}
-      {!streaming && <AnswerActions message={message} chat={chat} chatId={chatId} isLast={isLast} />}
+      {!streaming && mayWrite && <AnswerActions message={message} chat={chat} chatId={chatId} isLast={isLast} />}
     </article>
   );
 }

@@ -2,6 +2,7 @@ import { useState } from "react";
 import useSWR from "swr";
 import { body } from "../api/client";
 import { ApiError } from "../api/errors";
+import { useGroup } from "../lib/place";
 import { useSession } from "../session/session";
 import { texts } from "../texts";
 import { Dialog } from "../ui/Dialog";
@@ -35,7 +36,8 @@ export function CitationMark({ citation }: { citation: Citation }) {
 export function Passage({ citation, close }: { citation: Citation; close: () => void }) {
   const { api } = useSession();
   const { document_id: id, start, end, chunk_id, library } = citation;
-  const query = { start, end, chunk_id, around: AROUND, library: library || undefined };
+  const group = useGroup();
+  const query = { start, end, chunk_id, around: AROUND, ...(library ? { library } : { group }) };
   const { data, error } = useSWR(["passage", id, chunk_id], () =>
     body(api.client.GET("/v1/documents/{id}/text", { params: { path: { id }, query } })),
   );

@@ -10,6 +10,9 @@ export interface Metadata {
   usage?: Schemas["TurnUsage"] | null;
   rating?: Schemas["RatingAnswer"] | null;
   citations?: Citation[];
+  /** In a group's chat: the member who wrote it, and what they were called. */
+  written_by?: string | null;
+  author?: string | null;
   error?: { code: string; message: string; request_id: string; retry_after?: number };
 }
 

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { body } from "../api/client";
 import { ApiError } from "../api/errors";
 import { announce, useAnnouncement } from "../lib/tabs";
+import { useGroup } from "../lib/place";
 import { useSession } from "../session/session";
 import type { ChatMessage } from "./types";
 
@@ -31,16 +32,19 @@ function problemOf(error: Error | undefined, last: ChatMessage | undefined): Api
  */
 export function useConversation(id: string, initial: ChatMessage[], begun?: () => void, changed?: () => void) {
   const { api } = useSession();
+  const group = useGroup();
+  const ofGroup = group ? `?group=${group}` : "";
   const transport = useMemo(
     () =>
       new DefaultChatTransport<ChatMessage>({
         api: `${api.base}/v1/chat`,
         fetch: ((input: string, init: RequestInit) => api.fetch(input, init)) as typeof fetch,
         prepareSendMessagesRequest: ({ id, messages, trigger, messageId }) => ({
-          body: { id, trigger, messageId, message: messages.at(-1) },
+          body: { id, trigger, messageId, message: messages.at(-1), group },
         }),
+        prepareReconnectToStreamRequest: ({ id }) => ({ api: `${api.base}/v1/chat/${id}/stream${ofGroup}` }),
       }),
-    [api],
+    [api, group, ofGroup],
   );
   const chat = useChat<ChatMessage>({
     id,
@@ -56,13 +60,13 @@ export function useConversation(id: string, initial: ChatMessage[], begun?: () =
   const [tries, setTries] = useState(0);
 
   const reload = useCallback(async () => {
-    const page = await body(api.client.GET("/v1/chat/{id}", { params: { path: { id }, query: { limit: 50 } } }));
+    const page = await body(api.client.GET("/v1/chat/{id}", { params: { path: { id }, query: { limit: 50, group } } }));
     const stored = page.messages as ChatMessage[];
     const known = new Set(stored.map((message) => message.id));
     const first = latest.current.findIndex((message) => known.has(message.id));
     setMessages([...latest.current.slice(0, Math.max(first, 0)), ...stored]);
     return stored;
-  }, [api, id, setMessages]);
+  }, [api, id, group, setMessages]);
 
   /** Follow an answer that is on its way; if it has ended meanwhile, show it as it was stored. */
   const follow = useCallback(async () => {
@@ -128,7 +132,7 @@ export function useConversation(id: string, initial: ChatMessage[], begun?: () =
     await chat.sendMessage(...message);
   };
   const stop = async () => {
-    await api.fetch(`/v1/chat/${id}/stop`, { method: "POST" }).catch(() => chat.stop());
+    await api.fetch(`/v1/chat/${id}/stop${ofGroup}`, { method: "POST" }).catch(() => chat.stop());
   };
   const problem = useMemo(() => problemOf(error, latest.current.at(-1)), [error]);
   /** Try again what failed: an answer that broke off goes on, a message without one is sent again. */
