@@ -6,7 +6,7 @@ from pathlib import Path
 
 from firelaunch import App, Settings, build, init_app
 
-from . import days, meals, pictures, summaries, workflow
+from . import days, kitchen, meals, pictures, summaries, workflow
 
 ROOT = Path(__file__).parent.parent
 
@@ -16,8 +16,8 @@ def create_app(environ: Mapping[str, str] = os.environ) -> App:
     settings = Settings.load(ROOT / "firelaunch.toml", environ)
     app = App(
         __name__,
-        routes=[meals.routes, days.routes, pictures.routes, summaries.routes],
-        collections=[meals.meals, days.days, summaries.summaries],
+        routes=[meals.routes, days.routes, pictures.routes, summaries.routes, kitchen.routes],
+        collections=[meals.meals, days.days, summaries.summaries, kitchen.dishes],
         jobs=[summaries.weekly_summary],
         events=[days.meal_written, pictures.meal_deleted],
         mcp=[meals.routes, days.routes],

@@ -67,6 +67,26 @@ def test_a_diary_is_its_users_on_firestore_too(firestore: FirestoreApp, tmp_path
             firestore.browser("ada").document(document).update({"kcal": 1})
 
 
+def test_a_kitchens_dishes_are_its_members_on_firestore_too(firestore: FirestoreApp, tmp_path: Path) -> None:
+    app = create_app({**firestore.environ, "FIRELAUNCH_DATA": str(tmp_path)})
+    ada, bob, eve = (sign_in(app, uid) for uid in ("ada", "bob", "eve"))
+    group = ada.post("/v1/groups", {"name": "Our kitchen"}).get_json()["id"]
+    code = ada.post(f"/v1/groups/{group}/invites", {"role": "viewer"}).get_json()["invite"]
+    assert bob.post(f"/v1/groups/{group}/join", {"invite": code}).status_code == 200
+    curry = {"name": "Curry", "servings": 4, "day": "2026-03-02"}
+    dish = ada.post(f"/api/groups/{group}/dishes", curry).get_json()["id"]
+    assert eve.get(f"/api/groups/{group}/dishes/{dish}").status_code == 404
+    document = f"{firestore.root}/groups/{group}/dishes/{dish}"
+    for member in ("ada", "bob"):
+        assert firestore.browser(member).document(document).get().get("name") == "Curry"
+        with pytest.raises(PermissionDenied):
+            firestore.browser(member).document(document).update({"servings": 1})
+    ada.delete(f"/v1/groups/{group}/members/bob")
+    for stranger in ("bob", "eve", None):  # Bob holds the token that he had
+        with pytest.raises(PermissionDenied):
+            firestore.browser(stranger).document(document).get()
+
+
 def test_a_page_keeps_favourites_of_its_own_user_and_nothing_else_in_them(firestore: FirestoreApp) -> None:
     ada, bob = firestore.browser("ada"), firestore.browser("bob")
     favourite = f"{firestore.root}/users/ada/favourites/soup"

@@ -16,4 +16,16 @@ export const pages: AppPage[] = [
       day: { label: "Day", type: "date" },
     },
   }),
+  records({
+    path: "/kitchen",
+    label: "Kitchen",
+    url: "/api/groups/{group}/dishes",
+    title: (dish) => String(dish.name),
+    details: (dish) => `${String(dish.day)} · ${String(dish.servings)} servings`,
+    fields: {
+      name: { label: "Name", type: "text", max: 200 },
+      servings: { label: "Servings", type: "number", min: 1, max: 100 },
+      day: { label: "Day", type: "date" },
+    },
+  }),
 ];
