@@ -672,6 +672,21 @@ scenario("an app's own collection has a list and a form, which the app serves it
   await page.getByRole("menuitem", { name: "Delete" }).click();
   await page.getByRole("button", { name: "Delete", exact: true }).click();
   await page.getByText("Nothing here yet").waitFor();
+  await page.getByRole("link", { name: "Kitchen" }).click(); // what a group shares
+  await page.getByText("Choose a group").waitFor();
+  await page.getByRole("main").getByRole("link", { name: "Groups" }).click();
+  await page.getByRole("button", { name: "New group" }).click();
+  await page.getByLabel("Name of the group").fill("Our kitchen");
+  await page.getByRole("dialog").getByRole("button", { name: "New group" }).click();
+  await page.getByRole("link", { name: "Open", exact: true }).click();
+  await page.getByRole("link", { name: "Kitchen" }).click();
+  await page.getByRole("button", { name: "Add" }).click();
+  await page.getByLabel("Name", { exact: true }).fill("Lentil curry");
+  await page.getByLabel("Servings").fill("4");
+  await page.getByLabel("Day").fill("2026-03-02");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("2026-03-02 · 4 servings").waitFor();
+  await inspect(page, "kitchen");
   return page;
 });
 
