@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from ..documents.catalog import Documents, DocumentSource
 from ..errors import (
+    AlreadyExists,
     BadRequest,
     Conflict,
     Fenced,
@@ -384,7 +385,10 @@ def index(query: ListQuery) -> dict[str, Any]:
     "/crawls",
     rate="crawls",
     guests=False,
-    responses={202: JobAnswer, **errors(TooLarge, FetchRefused, NotFound, Forbidden, JobsUnavailable)},
+    responses={
+        202: JobAnswer,
+        **errors(AlreadyExists, TooLarge, FetchRefused, InvalidId, NotFound, Forbidden, JobsUnavailable),
+    },
     operation_id="startCrawl",
     summary="Take in the pages of a site",
     description="A job goes from page to page and puts each up as a document; its `result` names them.",
