@@ -96,6 +96,26 @@ def test_no_route_lets_a_stranger_a_removed_owner_or_an_admin_into_a_group(
     assert {path: store.get(path) for path in store.tree(root)} == before, "nothing was written either"
 
 
+@pytest.mark.parametrize("who", ["ada", "cat"])
+def test_no_route_leads_anybody_into_a_deleted_group_whose_data_is_still_there(
+    app: App, users: dict[str, User], group: dict[str, str], who: str
+) -> None:
+    path = f"/v1/groups/{group['group']}"
+    invite = users["ada"].post(f"{path}/invites", {}).get_json()["invite"]
+    users["cat"].post(f"{path}/join", {"invite": invite})
+    users["ada"].patch(f"{path}/members/cat", {"role": "owner"})
+    assert users["ada"].delete(path).status_code == 202
+    store = app.services.store  # type: ignore[attr-defined]
+    root = f"apps/demo/groups/{group['group']}"
+    before = {each: store.get(each) for each in store.tree(root)}
+    assert f"{root}/members/cat" in before, "no job has run yet"
+    for method, route, body in (each for each in operations(app) if each[1] not in FOR_STRANGERS):
+        answer = tried(users[who], method, route, body, group)
+        assert answer.status_code in {400, 404, 405}, (method, route, answer.status_code, answer.data[:200])
+        assert SECRET not in answer.get_data(as_text=True), (method, route)
+    assert {each: store.get(each) for each in store.tree(root)} == before
+
+
 def test_a_member_of_the_group_is_let_in_by_the_same_requests(
     app: App, users: dict[str, User], group: dict[str, str]
 ) -> None:

@@ -385,6 +385,32 @@ def test_an_erasure_does_what_the_setting_says_with_what_the_user_wrote(
     assert erasure_of(app.services).report("bob").found == {}  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("stop", ["removal", "erasure alone"])
+def test_a_group_pays_for_what_an_erased_writers_running_answer_has_cost(
+    make_app: MakeApp, model: ModelServer, on_erase: str, stop: str
+) -> None:
+    model.default = Reply(words=WORDS[:100], pace=0.02, usage=None)
+    here, there = (
+        make_app(settings("group", on_erase), OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url) for _ in range(2)
+    )
+    ada, bob = (sign_in(here, uid) for uid in ("ada", "bob"))
+    group = new_group(ada, editor=bob)
+    chat = new_chat(ada, group)
+    answer = stream(sign_in(there, "bob"), group, chat)
+    if stop == "removal":  # which ends the answer, while the erasure is under way
+        ada.delete(f"/v1/groups/{group}/members/bob")
+    assert erasure_of(here.services).run("bob").found["requests"] == 1  # type: ignore[attr-defined]
+    answer.end()
+    store = here.services.store  # type: ignore[attr-defined]
+    calls = [store.get(f"apps/demo/calls/{each}").data for each in store.ids("apps/demo/calls")]
+    assert [(each["uid"], each.get("writer")) for each in calls] == [(f"group~{group}", None)]
+    assert spent(ada, group) == calls[0]["cost_micro_usd"] > 0
+    erasure_of(here.services).run("bob")  # type: ignore[attr-defined]
+    told = {path: found.data for path in store.tree("apps/demo") if (found := store.get(path)) is not None}
+    assert not [path for path, data in told.items() if "'bob'" in repr(data) and "/audit" not in path]
+    assert send(ada, group, chat).status_code == 200  # the chat waits for no answer any more
+
+
 def test_an_export_has_what_its_user_wrote_in_groups_also_after_they_left(app: App) -> None:
     ada, bob = (sign_in(app, uid) for uid in ("ada", "bob"))
     group = new_group(ada, editor=bob)
@@ -410,9 +436,10 @@ def test_a_deleted_group_takes_its_chats_along(app: App, model: ModelServer, pai
     chat = new_chat(ada, group)
     answer = stream(bob, group, chat)
     assert ada.delete(f"/v1/groups/{group}").status_code == 202
-    assert send(bob, group, chat).status_code in {404, 409}
+    assert send(bob, group, chat).status_code == 404
+    name, data = answer.end()
+    assert (name, data["error"]["code"]) == ("error", "not_found"), "before the job that removes the group's data"
     run_jobs(app)
-    assert answer.end()[0] == "error"
     store = app.services.store  # type: ignore[attr-defined]
     assert list(store.tree(f"apps/demo/groups/{group}")) == []
     if paid_by == "writer":

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from ..errors import FirelaunchError, NotFound, PreconditionFailed, StoreError
 from ..store.base import Document, Update, Verify
+from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 from .transcript import Transcript
 
@@ -52,10 +53,11 @@ class Checkpoints:
         updated_at: the time at which this turn wrote the record.
         expires_at: the time of expiry that this turn wrote. It shows whether the record still belongs to this turn: if
             the turn expires and the message is sent again, the new turn writes another time.
-        member: the membership of the user whose message is answered, in a group's chat.
+        guard: the membership of the user whose message is answered, in a group's chat.
 
     Attributes:
         abandoned: whether the client gave up waiting for the answer, and nobody has asked for it again.
+        of_nobody: whether the user was erased meanwhile. The group that pays still owes the answer's cost.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class Checkpoints:
         record: str,
         updated_at: datetime,
         expires_at: datetime,
-        member: Document | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        self._member = member
+        self._guard = guard
+        self._member = None if guard is None else guard.member
         self._checkpointer = checkpointer
         self.record = record
         self._expires_at = expires_at
@@ -75,7 +78,7 @@ class Checkpoints:
         self._failure: Exception | None = None
         self._stop_at: datetime | None = None
         self._unsaved = self._saving = False
-        self.abandoned = False
+        self.abandoned = self.of_nobody = False
         self.updated_at = updated_at
 
     def begin(self, transcript: Transcript) -> None:
@@ -123,6 +126,7 @@ class Checkpoints:
         if record is None or data.get("expires_at") != self._expires_at:
             raise PreconditionFailed(reason="the request's record changed under its turn")
         stop, changed = data.get("stop"), record.update_time != self.updated_at
+        self.of_nobody = self._guard is not None and "writer" not in data
         # From now on this change of the record is known, so the request to stop is raised only once.
         self.updated_at = record.update_time
         if not changed:
@@ -137,9 +141,16 @@ class Checkpoints:
     # The checkpointer calls the rest of these, from its thread.
 
     @property
-    def membership(self) -> Verify | None:
-        """The condition that the membership is unchanged; None where there is none."""
-        return None if self._member is None else Verify(self._member.path, self._member.update_time)
+    def conditions(self) -> list[Verify]:
+        """The conditions that the membership is unchanged and its group not deleted; none for a user's own chat."""
+        if self._guard is None or self._member is None:
+            return []
+        return [Verify(self._member.path, self._member.update_time), Verify(self._guard.fence, None)]
+
+    @property
+    def watched(self) -> list[str]:
+        """The paths of the documents to look at: the request's record, and those of the membership."""
+        return [self.record, *([] if self._guard is None else self._guard.paths)]
 
     @property
     def grown(self) -> bool:
@@ -164,10 +175,10 @@ class Checkpoints:
         self._length, self.updated_at = count, at
         self._unsaved = self._unsaved and not self._saving
 
-    def compare(self, record: Document | None, member: Document | None) -> None:
+    def compare(self, watched: Sequence[Document | None]) -> None:
         """Compare the record and the membership as they are now with those that this turn knows, and react."""
-        if self._member is not None:
-            self._learn(member)
+        record, *of_group = watched
+        self._learn(of_group)
         if record is None or record.update_time != self.updated_at:
             self.was_changed()
 
@@ -175,15 +186,18 @@ class Checkpoints:
         """React to somebody else's write to the record: keep its meaning for :meth:`look`, which the turn calls."""
         try:
             self.reread()
-            if self._member is not None:
-                self._learn(self._checkpointer.store.get(self._member.path))
+            if self._guard is not None:
+                self._learn(self._checkpointer.store.get_many(self._guard.paths))
         except (Stopped, PreconditionFailed) as failure:
             self._failure = failure
         except StoreError as error:
             log.warning("no checkpoint: %s", error)
 
-    def _learn(self, member: Document | None) -> None:
+    def _learn(self, of_group: Sequence[Document | None]) -> None:
         """Take the membership as it is now. One that has changed still lets the answer go on."""
+        if self._guard is None:
+            return
+        member = self._guard.member_of(of_group)
         if member is None:
             self._failure = MemberLeft()
         else:
@@ -248,9 +262,9 @@ class Checkpointer:
     def _write(self, batch: list[Checkpoints]) -> None:
         writes = [answer.next() for answer in batch]
         # Several answers may be those of one member.
-        members = {each.path: each for answer in batch if (each := answer.membership) is not None}
+        conditions = {each.path: each for answer in batch for each in answer.conditions}
         try:
-            at = self.store.commit([*members.values(), *(write for write, _ in writes)])
+            at = self.store.commit([*conditions.values(), *(write for write, _ in writes)])
         except (PreconditionFailed, NotFound):
             if len(batch) == 1:
                 batch[0].was_changed()
@@ -267,15 +281,13 @@ class Checkpointer:
 
     def _look(self, batch: list[Checkpoints]) -> None:
         try:
-            members = [answer.membership for answer in batch]
-            paths = [answer.record for answer in batch]
-            paths += dict.fromkeys(each.path for each in members if each is not None)
+            paths = list(dict.fromkeys(path for answer in batch for path in answer.watched))
             found = dict(zip(paths, self.store.get_many(paths), strict=True))
         except FirelaunchError as error:
             log.warning("no look at running requests: %s", error)
             return
-        for answer, member in zip(batch, members, strict=True):
-            answer.compare(found[answer.record], None if member is None else found[member.path])
+        for answer in batch:
+            answer.compare([found[path] for path in answer.watched])
 
 
 def _batches(answers: Iterable[Checkpoints]) -> Iterator[list[Checkpoints]]:

@@ -216,6 +216,15 @@ class Reservation:
                 self.spent += call.micro_usd
             self.held = 0
 
+    def forget_writer(self) -> None:
+        """Have the records of calls name nobody but who pays: the user who asked was erased meanwhile."""
+        with self._lock:
+            self.names = {name: value for name, value in self.names.items() if name != "writer"}
+            self._records = [
+                Create(each.path, {name: value for name, value in each.data.items() if name != "writer"})
+                for each in self._records
+            ]
+
     def admission(self) -> AbstractContextManager[None]:
         """Return the context in which to commit the writes that admit the request."""
         return nullcontext() if self.draw is None else self.draw.committing()

@@ -444,7 +444,7 @@ def guard_of(place: Scope, uid: str, *, writes: bool = False) -> Guard:
     Args:
         writes: whether the request is to write, so that its first read already checks that the user may.
     """
-    return Guard(place.group_member(uid), _check_member, writes=writes)
+    return Guard(place.group_member(uid), place.erasure(), _check_member, writes=writes)
 
 
 def check_member(store: ScopedStore, place: Scope, uid: str, *, writes: bool = False) -> None:
@@ -457,7 +457,7 @@ def check_member(store: ScopedStore, place: Scope, uid: str, *, writes: bool = F
         NotFound: they are not, or there is no such group.
         Forbidden: they are a viewer and about to write.
     """
-    _check_member(store.get(place.group_member(uid)), writes)
+    guard_of(place, uid, writes=writes).read(store, [], [])
 
 
 def check_owner(store: ScopedStore, place: Scope, uid: str) -> None:
@@ -467,7 +467,7 @@ def check_owner(store: ScopedStore, place: Scope, uid: str) -> None:
         NotFound: they are no member, or there is no such group.
         Forbidden: they are no owner.
     """
-    _check_owner(store.get(place.group_member(uid)))
+    _check_owner(Guard.member_of(store.get_many(guard_of(place, uid).paths)))
 
 
 def _check_owner(member: Document | None) -> None:

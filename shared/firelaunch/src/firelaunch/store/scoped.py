@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from ..errors import AlreadyExists, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
+from ..errors import AlreadyExists, Fenced, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
 from ..telemetry.names import BATCH_SIZE, COLLECTION, DB_OPERATION
 from ..telemetry.spans import span
@@ -236,7 +236,7 @@ class ScopedStore:
         own = self.__wall.check_writes(writes)
         heard = own if leaving is None else [write for write in own if not write.path.startswith(f"{leaving.root}/")]
         own += self.__observed(heard, {})
-        users = self.__erasable.users(own)
+        users = self.__fences(own)
         with span("commit", _OF_COMMIT) as part:
             part.set(BATCH_SIZE, len(own))
             if self.__guard is None:
@@ -249,6 +249,13 @@ class ScopedStore:
         return self.__erasable.run(
             self.__store, users, lambda of_users: self.__store.commit([*conditions, *of_users, *own])
         )
+
+    def __fences(self, writes: Sequence[Write]) -> list[str]:
+        """Return the paths of the fences that a commit of ``writes`` has to verify."""
+        users = self.__erasable.users(writes)
+        if self.__guard is None or self.__guard.fence in users or not writes:
+            return users
+        return [*users, self.__guard.fence]
 
     def __check_member(self) -> None:
         """Check the guard, if there is one, before a read that cannot check it by itself."""
@@ -288,7 +295,7 @@ class ScopedStore:
                     self.__guard.check(member, True)
                 observed = self.__observed(own.writes, own.read)
                 raw.write(*observed)
-                users[:] = self.__erasable.users([*own.writes, *observed])
+                users[:] = self.__fences([*own.writes, *observed])
                 # The first attempt verifies that no user has an erasure; a repeated one, what `Erasable` has read.
                 by_path = {condition.path: condition for condition in conditions}
                 raw.write(*(by_path.get(path, Verify(path, None)) for path in users))
@@ -302,7 +309,12 @@ class ScopedStore:
             except (AlreadyExists, NotFound, PreconditionFailed):
                 if not users:
                     raise
+            try:
                 return self.__erasable.run(self.__store, users, attempt)
+            except Fenced:
+                if self.__guard is not None:
+                    self.__guard.renew(self.__store)  # NotFound, if it is the group's fence
+                raise
 
     def delete_tree(self, path: str) -> int:
         """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`.

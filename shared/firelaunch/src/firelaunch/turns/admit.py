@@ -334,9 +334,7 @@ class Turns:
             writes = [*reserve, *_writes(send, stored, reservation, expires_at)]
             stored_at = self._store(send).commit(writes)
         waited = read_at - began + time.monotonic() - ready_at
-        guard = send.place.guard
-        member = None if guard is None else guard.member
-        checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at, member)
+        checkpoints = Checkpoints(self._checkpointer, send.record, stored_at, expires_at, send.place.guard)
         with current(request.span):
             run = self._run(request, send, stored, prompt, reservation, checkpoints)
         run.store_seconds = waited

@@ -430,11 +430,14 @@ class TurnRun:
 
         The precondition on the record makes it once: no commit succeeds after another one has changed the record.
         """
-        failures = 0
+        failures, known = 0, True
         for _ in range(_SETTLE_ROUNDS):
+            at = self.checkpoints.updated_at
+            if self.checkpoints.of_nobody and known:
+                known, outcome, chat = False, self._of_nobody(outcome), self._left_as_is()
             # Whether the client gave up may be known only from the record, as the last try found it.
             fields = {**outcome, "abandoned": True} if self.checkpoints.abandoned else outcome
-            record = Update(self.send.record, fields, if_updated_at=self.checkpoints.updated_at)
+            record = Update(self.send.record, fields, if_updated_at=at)
             try:
                 # A sum never keeps an answer from being stored: the last try goes without.
                 payment = self.reservation.settlement(sums=failures + 1 < _SETTLE_TRIES)
@@ -463,6 +466,13 @@ class TurnRun:
                     self._bill_alone(outcome)
                 raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error
         raise StoreError(reason="others kept changing the request's record")
+
+    def _of_nobody(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Return the outcome of an answer whose user was erased meanwhile: its cost is owed, and nothing else kept."""
+        self.reservation.forget_writer()
+        stopped = {name: value for name, value in outcome.items() if name not in {"held", "ran"}}
+        stopped |= {"outcome": "stopped", "finish": None, "error": None}
+        return stopped | self.reservation.ended(stopped)
 
     def _bill_alone(self, outcome: dict[str, Any]) -> None:
         """Settle the cost of an answer that cannot be stored, such as one that is too large for a document."""

@@ -218,8 +218,8 @@ class _Follower:
         seconds = services.settings.limits.checkpoint_seconds / 2
         Deadline(time.monotonic() + seconds + 1, seconds, seconds, self.client, self._check).pause(seconds)
         guard = self.place.guard
-        document, *member = services.store.get_many([record.path, *([] if guard is None else [guard.path])])
-        if member == [None]:
+        document, *found = services.store.get_many([record.path, *([] if guard is None else guard.paths)])
+        if guard is not None and guard.member_of(found) is None:
             raise NotFound
         data: Mapping[str, Any] = {} if document is None else document.data
         # If the answer's process died and the message was sent again, the new try has another time of expiry.

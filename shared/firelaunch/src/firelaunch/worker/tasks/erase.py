@@ -36,7 +36,7 @@ from ...store.scoped import ScopedStore
 from .. import Handlers, JobDone, JobFailed, JobRun, Postponed
 from .export import ExportTraces
 from .group_messages import group_chats, remove_messages, written_in
-from .user_data import KeptDocuments, groups_of, guests_on_their_way, kept_elsewhere, names_user, pages
+from .user_data import SENT, KeptDocuments, groups_of, guests_on_their_way, kept_elsewhere, names_user, pages
 
 __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handlers", "erasure_of"]
 
@@ -225,16 +225,23 @@ class Erasure:
             self.store.commit([moved, Delete(document.path, document.update_time)])
 
     def _change(self, kept: KeptDocuments, documents: Sequence[Document]) -> None:
-        writes: list[Write] = [
-            Update(document.path, {kept.field: DELETE_FIELD}) if kept.on_erase == "anonymize" else Delete(document.path)
-            for document in documents
-        ]
+        writes = [_removal(kept, document) for document in documents]
         try:
             self.store.commit(writes)
-        except NotFound:  # somebody deleted one of them meanwhile
+        except (NotFound, PreconditionFailed):  # one of them was deleted, or settled, meanwhile
             for write in writes:
-                with suppress(NotFound):
+                with suppress(NotFound, PreconditionFailed):
                     self.store.commit([write])
+
+
+def _removal(kept: KeptDocuments, document: Document) -> Write:
+    if kept.on_erase == "anonymize":
+        return Update(document.path, {kept.field: DELETE_FIELD})
+    if kept.field == SENT and document.data.get("state") == "reserved":
+        # The answer may be running, and its group owes what it costs. It settles with this record, which then says
+        # nothing of the user. If it settles first, this write fails, and the next pass deletes the record.
+        return Update(document.path, {SENT: DELETE_FIELD, "call": DELETE_FIELD}, document.update_time)
+    return Delete(document.path)
 
 
 def _membership(owner: Scope) -> list[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "HIDDEN",
     "HIDDEN_OF_GROUPS",
     "MERGE",
+    "SENT",
     "KeptDocuments",
     "Merge",
     "groups_of",
@@ -54,6 +55,9 @@ class Merge(BaseModel):
 
     guest: str = Field(max_length=128)
 
+
+SENT: Final = "writer"
+"""The field that names the user who sent a request in a group's chat, in its record and in those of its calls."""
 
 MERGE: Final = Kind("merge_guest", Merge, max_attempts=20, seconds=1700)
 
@@ -96,7 +100,7 @@ def kept_elsewhere(
         groups: the groups that the user is or was a member of.
     """
     own = (Filter("uid", "==", user.uid),)
-    sent = (Filter("writer", "==", user.uid),)
+    sent = (Filter(SENT, "==", user.uid),)
     root = f"apps/{user.app_id}"
     invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
     return (
@@ -105,8 +109,8 @@ def kept_elsewhere(
         KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE, indexes=())),
         KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE, indexes=())),
         # What the user sent in chats of groups for which the group pays. Its calls stay, as the group's costs.
-        KeptDocuments(Query(f"{root}/requests", where=sent, limit=_PAGE, indexes=()), "writer"),
-        KeptDocuments(Query(f"{root}/calls", where=sent, limit=_PAGE, indexes=()), "writer", "anonymize"),
+        KeptDocuments(Query(f"{root}/requests", where=sent, limit=_PAGE, indexes=()), SENT),
+        KeptDocuments(Query(f"{root}/calls", where=sent, limit=_PAGE, indexes=()), SENT, "anonymize"),
         KeptDocuments(Query(f"{root}/user_sums", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
         # Entries of the audit log stay, and name the user by a hash. This is what says whose hash it is.
