@@ -155,7 +155,7 @@ api = Routes("groups", "groups", prefix="/v1")
     responses={201: GroupAnswer, **errors(TooManyGroups)},
     operation_id="makeGroup",
     summary="Make a group",
-    description="You are its owner. How many you may own is up to your plan.",
+    description="You are its owner. How many you may own, and make on one day (UTC), is up to your plan.",
 )
 def make(body: GroupBody) -> tuple[dict[str, Any], int]:
     """Make a group."""
@@ -250,7 +250,7 @@ def members(path: GroupPath, query: PageQuery) -> dict[str, Any]:
 @api.patch(
     "/groups/<group>/members/<uid>",
     rate="groups",
-    responses={200: GroupMember, **errors(InvalidId, NotFound, LastOwner)},
+    responses={200: GroupMember, **errors(InvalidId, NotFound, LastOwner, TooManyGroups)},
     operation_id="changeGroupMember",
     summary="Give a member another role, or rename yourself",
     description="Owners send `role`; to hand a group over, make another member an owner, then leave. With your own id "

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, Final, Literal, get_args
 
@@ -127,21 +127,22 @@ class Groups:
             called: the caller's name in the group.
 
         Raises:
-            TooManyGroups: the caller's plan allows no more.
+            TooManyGroups: the caller's plan allows no more, or the caller has made as many today as it allows.
         """
         user, now = caller.scope, self._clock()
-        place = user.of_group("g" + secrets.token_hex(12))
+        place, day = user.of_group("g" + secrets.token_hex(12)), now.astimezone(UTC).date().isoformat()
 
         def work(transaction: Transaction) -> Group:
-            transaction.get(user.groups_gate())
-            limit = self._entitlements.of(transaction.get(user.root)).limits.groups
-            owned = Query(user.memberships(), where=(Filter("role", "==", "owner"),), limit=limit + 1)
-            if len(transaction.query(owned)) >= limit:
-                raise TooManyGroups
+            gate, limit = self._check_owned(transaction, user, "You own as many groups as your plan allows.")
+            # Each group has a day's budget of its own, so whoever deletes groups must not get new ones without end.
+            made = gate.data.get("made", 0) if gate is not None and gate.data.get("day") == day else 0
+            if made >= limit:
+                raise TooManyGroups("You made as many groups today as your plan allows. Make this one tomorrow.")
             facts = {"name": name, "domains": [each.lower() for each in domains], "domain_role": domain_role}
             counts = {"members": 1, "owners": 1, "invites": 0}
             data = {**facts, **counts, "created_at": now, "updated_at": now}
-            transaction.write(Set(user.groups_gate(), {"changed_at": now}), Create(place.root, data))
+            counted = Set(user.groups_gate(), {"changed_at": now, "day": day, "made": made + 1})
+            transaction.write(counted, Create(place.root, data))
             transaction.write(*_member_writes(place, caller.uid, "owner", called, now))
             transaction.write(*_told(place, "group.made", caller.uid, now))
             return _view(place, data, "owner")
@@ -277,6 +278,7 @@ class Groups:
             Forbidden: the caller is no owner.
             NotFound: ``uid`` is no member.
             LastOwner: the group would have no owner.
+            TooManyGroups: they are to be an owner, and own as many groups as their plan allows.
         """
         place, now = caller.scope.of_group(group), self._clock()
 
@@ -286,6 +288,10 @@ class Groups:
             held = str(member.data["role"])
             if held == role:
                 return _member(member)
+            if role == "owner":
+                owner = place.of(uid)
+                self._check_owned(transaction, owner, "They own as many groups as their plan allows.")
+                transaction.write(Set(owner.groups_gate(), {"changed_at": now}, merge=True))
             counts = _counts(document, held, role)
             # An owner who is one no more may still know the invitations that they made.
             counts |= _withdrawn(document) if held == "owner" else {}
@@ -394,6 +400,19 @@ class Groups:
             transaction.write(Update(place.root, _withdrawn(self._owned(transaction, place, caller.uid))))
 
         self._store.transaction(work)
+
+    def _check_owned(self, transaction: Transaction, user: Scope, says: str) -> tuple[Document | None, int]:
+        """Check that the user may own one more group.
+
+        Returns:
+            the gate, which the transaction has to change so that the count stays exact; and how many they may own.
+        """
+        gate = transaction.get(user.groups_gate())
+        limit = self._entitlements.of(transaction.get(user.root)).limits.groups
+        owned = Query(user.memberships(), where=(Filter("role", "==", "owner"),), limit=limit + 1)
+        if len(transaction.query(owned)) >= limit:
+            raise TooManyGroups(says)
+        return gate, limit
 
     def _owned(self, transaction: Transaction, place: Scope, uid: str) -> Document:
         """Return the group's document, if ``uid`` is an owner."""

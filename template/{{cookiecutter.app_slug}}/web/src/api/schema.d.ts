@@ -983,7 +983,7 @@ export interface paths {
         put?: never;
         /**
          * Make a group
-         * @description You are its owner. How many you may own is up to your plan.
+         * @description You are its owner. How many you may own, and make on one day (UTC), is up to your plan.
          */
         post: operations["makeGroup"];
         delete?: never;
