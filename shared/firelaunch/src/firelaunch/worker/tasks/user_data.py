@@ -100,7 +100,7 @@ def kept_elsewhere(
         groups: the groups that the user is or was a member of.
     """
     own = (Filter("uid", "==", user.uid),)
-    sent = (Filter(SENT, "==", user.uid),)
+    sent = (Filter("writer", "==", user.uid),)
     root = f"apps/{user.app_id}"
     invites = Query(f"{root}/invites", where=(Filter("created_by", "==", user.uid),), limit=_PAGE)
     return (
