@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from commands import firelaunch
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
-from firelaunch.testing.apps import sign_in
+from firelaunch.testing.apps import User, run_jobs, sign_in
 from support import copy_repo
 
 
@@ -135,6 +136,64 @@ def test_the_data_comes_back_in_another_database(repo: Path, tmp_path: Path) -> 
         assert other.returncode == 1
         assert "no export of other" in other.stderr
         assert "Write the documents" not in other.stdout, "the file is looked at before it is asked"
+
+
+def _with_groups(folder: Path, data: Path) -> tuple[App, dict[str, User]]:
+    """The app of ``folder`` on the database and files in ``data``, and three of its users."""
+    services = build(Settings.load(folder / "firelaunch.toml", {"FIRELAUNCH_DATA": str(data)}))
+    app = App("test")
+    init_app(app, services, lambda turn: turn.llm.stream([{"role": "user", "content": turn.text}]))
+    app.services = services  # type: ignore[attr-defined]
+    return app, {uid: sign_in(app, uid) for uid in ("ada", "bob", "eve")}
+
+
+def test_groups_move_with_their_members_chats_and_documents_and_work_there(repo: Path, tmp_path: Path) -> None:
+    folder, here, there = repo / "apps" / "demo", tmp_path / "here", tmp_path / "there"
+    settings = folder / "firelaunch.toml"
+    text = settings.read_text().replace("[plans.free]\n", "[plans.free]\ngroups = 3\n", 1)
+    settings.write_text(f'{text}\n[groups]\nchats_paid_by = "group"\nchats_on_erase = "delete"\n')
+    app, users = _with_groups(folder, here)
+    ada, bob = users["ada"], users["bob"]
+    group = ada.post("/v1/groups", {"name": "Family", "member_name": "Ada"}).get_json()["id"]
+    code = ada.post(f"/v1/groups/{group}/invites", {"role": "editor", "uses": 2}).get_json()["invite"]
+    assert bob.post(f"/v1/groups/{group}/join", {"invite": code, "name": "Bob"}).status_code == 200
+    chat = ada.post("/v1/chats", {"group": group}).get_json()["id"]
+    ada.post(f"/v1/chats/{chat}/messages", {"text": "Remember figs", "group": group})
+    document = ada.upload("attic.txt", b"The xylophone is in the attic.", group=group).get_json()["id"]
+    run_jobs(app)
+    spent = ada.get(f"/v1/usage?group={group}").get_json()
+    app.services.store.close()  # type: ignore[attr-defined]
+
+    assert firelaunch(repo, "data", "export", "demo", "groups.jsonl", FIRELAUNCH_DATA=str(here)).returncode == 0
+    moved = firelaunch(repo, "data", "import", "demo", "groups.jsonl", "--yes", FIRELAUNCH_DATA=str(there))
+    assert moved.returncode == 0, moved.stderr
+    for name in ("files", "index"):  # in the cloud, the bucket, and documents of the database
+        shutil.copytree(here / name, there / name)
+
+    app, users = _with_groups(folder, there)
+    ada, bob, eve = users["ada"], users["bob"], users["eve"]
+    members = {each["uid"]: (each["role"], each["name"]) for each in _items(bob, f"/v1/groups/{group}/members")}
+    assert members == {"ada": ("owner", "Ada"), "bob": ("editor", "Bob")}
+    assert [each["id"] for each in _items(bob, "/v1/groups")] == [group]
+    assert bob.get(f"/v1/chats/{chat}?group={group}").get_json()["messages"][0]["author"] == "Ada"
+    assert bob.post(f"/v1/chats/{chat}/messages", {"text": "And dates", "group": group}).status_code == 200
+    assert bob.get(f"/v1/usage?group={group}").get_json()["requests"] == spent["requests"] + 1
+    assert bob.get(f"/v1/documents/{document}?group={group}").get_json()["status"] == "ready"
+    found = bob.post("/v1/search", {"query": "Where is the xylophone?", "group": group}).get_json()["passages"]
+    assert [each["title"] for each in found] == ["attic.txt"]
+    assert eve.get(f"/v1/chats/{chat}?group={group}").status_code == 404
+    assert eve.post(f"/v1/groups/{group}/join", {"invite": code, "name": "Eve"}).status_code == 200
+    assert ada.delete(f"/v1/groups/{group}/members/bob").status_code == 204
+    assert bob.get(f"/v1/chats/{chat}?group={group}").status_code == 404
+    boss = sign_in(app, "boss", role="admin")
+    told = [each["what"] for each in _items(boss, "/v1/ops/audit")]
+    assert {"group.made", "invitation.made", "member.removed"} <= set(told), told
+    app.services.store.close()  # type: ignore[attr-defined]
+
+
+def _items(user: User, path: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = user.get(path).get_json()["items"]
+    return items
 
 
 @pytest.mark.parametrize(("to", "says"), [("old-project", "already"), ("../x", "6 to 30"), ("", "6 to 30")])
