@@ -24,7 +24,7 @@ from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.services.groups import guard_of
 from firelaunch.settings.app import Settings
-from firelaunch.store.base import Create, Delete, Query, Set, Update
+from firelaunch.store.base import Create, Delete, Query, Set, TreeStore, Update
 from firelaunch.store.guard import Guard
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
@@ -213,11 +213,20 @@ def test_a_read_checks_the_membership_in_the_same_round_trip(tmp_path: File) -> 
     raw.close()
 
 
+@pytest.fixture(params=["sqlite", "firestore"])
+def raw(request: pytest.FixtureRequest, tmp_path: File) -> Iterator[TreeStore]:
+    if request.param == "firestore":
+        yield request.getfixturevalue("emulator_store")
+        return
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    yield store
+    store.close()
+
+
 @pytest.mark.parametrize("change", ["removed", "demoted", "deleted"])
 def test_a_write_does_not_land_once_the_membership_has_changed_however_late_it_comes(
-    tmp_path: File, change: str
+    raw: TreeStore, change: str
 ) -> None:
-    raw = SQLiteStore(tmp_path / "data.sqlite3")
     place = Scope("demo").of_group("g1")
     store = ScopedStore(raw, Scope("demo"))
     store.commit([Set(place.group_member("ada"), {"role": "editor"})])
@@ -246,7 +255,6 @@ def test_a_write_does_not_land_once_the_membership_has_changed_however_late_it_c
         own.commit([Delete(old.path, old.update_time)])
     assert raw.get(place.record("meals", "m")) is None
     assert raw.get(old.path) == old
-    raw.close()
 
 
 def test_a_guarded_store_gives_nothing_to_who_is_no_member_by_any_method(tmp_path: File) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from firelaunch.server.app import App
 from firelaunch.testing.apps import SETTINGS, User, run_jobs, sign_in
+from firelaunch.worker.tasks.export import EXPIRE, Expiry
 
 WITH_GROUPS = SETTINGS + 'groups = 5\n\n[groups]\nchats_paid_by = "group"\nchats_on_erase = "anonymize"\n'
 SECRET = "xylophone"
@@ -140,6 +141,23 @@ def test_ids_of_a_group_lead_nowhere_without_it_or_with_another(users: dict[str,
     assert bob.get(f"/v1/jobs/{group['job']}?group={others}").status_code == 404
     assert bob.get(f"/v1/groups/{others}/exports/{group['export']}").status_code == 404
     assert bob.get(f"/v1/groups/{others}/members?cursor={group['cursor']}").status_code == 400
+
+
+def test_an_editor_neither_sees_nor_cancels_the_owners_export_though_its_id_can_be_computed(
+    app: App, users: dict[str, User], group: dict[str, str]
+) -> None:
+    ada, cat = users["ada"], users["cat"]
+    path = f"/v1/groups/{group['group']}"
+    invite = ada.post(f"{path}/invites", {"role": "editor"}).get_json()["invite"]
+    cat.post(f"{path}/join", {"invite": invite})
+    place = app.services.store.scope.of_group(group["group"])  # type: ignore[attr-defined]
+    expiry = app.services.jobs.prepare(place, EXPIRE, Expiry(export=group["export"]), key=group["export"])  # type: ignore[attr-defined]
+    for job in (group["export"], expiry.job_id):
+        for user, status in ((cat, 404), (users["eve"], 404), (ada, 200)):
+            assert user.get(f"/v1/jobs/{job}?group={group['group']}").status_code == status
+        assert cat.post(f"/v1/jobs/{job}/cancel?group={group['group']}").status_code == 404
+    assert ada.post(f"/v1/jobs/{expiry.job_id}/cancel?group={group['group']}").status_code == 200
+    assert cat.get(f"/v1/jobs/{group['job']}?group={group['group']}").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,25 @@ def test_nobody_is_made_the_owner_of_more_groups_than_their_plan_allows(world: W
     assert world.make(BOB)
 
 
+def test_who_is_removed_while_they_join_is_out(world: World) -> None:
+    group = world.make(ADA)
+    for _ in range(4):
+        code = world.code(ADA, group)
+
+        def join(number: int, code: str = code) -> None:
+            with suppress(Removed, InviteInvalid):
+                world.join(BOB, group, code)
+
+        def remove(number: int) -> None:
+            world.groups.remove(ADA, group, "bob")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda number: (join, join, remove, join)[number](number), range(4)))
+        assert world.roles(group) == {"ada": "owner"}
+        assert world.groups.get(ADA.scope, group).members == 1
+        world.groups.readmit(ADA, group, "bob")
+
+
 def test_of_two_owners_who_leave_at_once_one_stays(world: World) -> None:
     for _ in range(4):
         group = world.make(ADA)

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..errors import Conflict, Forbidden, InvalidCursor, InvalidId, NotFound, PreconditionFailed
-from ..jobs.base import job_view
+from ..jobs.base import Job, job_view
+from ..worker.tasks.export import JOBS_OF_EXPORTS
 from .base import GroupQuery, PageQuery, Path, Time, admins_only, caller, example, services
 from .refusals import errors
 from .routes import Routes
@@ -103,7 +104,8 @@ def index(query: PageQuery) -> dict[str, Any]:
 @api.get("/jobs/<id>", responses={200: JobAnswer, **errors(*_OF_A_JOB)}, operation_id="getJob", summary="Read a job")
 def get(path: Path, query: GroupQuery) -> dict[str, Any]:
     """Read a job."""
-    return job_view(services().jobs.get(_owner(query.group), path.id))
+    owner = _owner(query.group)
+    return job_view(_shown(owner, services().jobs.get(owner, path.id)))
 
 
 @api.post(
@@ -115,7 +117,26 @@ def get(path: Path, query: GroupQuery) -> dict[str, Any]:
 )
 def cancel(path: Path, query: GroupQuery) -> dict[str, Any]:
     """Cancel a job."""
-    return job_view(services().jobs.cancel(_owner(query.group, writes=True), path.id))
+    owner = _owner(query.group, writes=True)
+    if owner.group is not None:
+        _shown(owner, services().jobs.get(owner, path.id))
+    return job_view(services().jobs.cancel(owner, path.id))
+
+
+def _shown(owner: Any, job: Job) -> Job:
+    """Return a job, if the caller may see it: those of a group's exports are for its owners.
+
+    Raises:
+        NotFound: the caller is none.
+    """
+    if owner.group is not None and job.kind in JOBS_OF_EXPORTS:
+        from ..services.groups import check_owner  # an app without groups starts without it
+
+        try:
+            check_owner(services().store, owner, caller().uid)
+        except Forbidden:
+            raise NotFound from None
+    return job
 
 
 def _owner(group: str | None, *, writes: bool = False) -> Any:

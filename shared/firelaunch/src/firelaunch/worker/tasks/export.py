@@ -27,6 +27,7 @@ from .. import Handlers, JobDone, JobFailed, JobRun
 
 __all__ = [
     "EXPORT",
+    "JOBS_OF_EXPORTS",
     "ExportTraces",
     "archive_of",
     "archive_of_link",
@@ -56,6 +57,10 @@ class Expiry(BaseModel):
 
 EXPORT: Final = Kind("user_export", UserExport, max_attempts=5, seconds=1700)
 EXPIRE: Final = Kind("user_export_expiry", Expiry)
+
+
+JOBS_OF_EXPORTS: Final = frozenset({EXPORT.name, EXPIRE.name})
+"""The kinds of these jobs. Those of a group are for its owners alone, as the export is. Their ids can be computed."""
 
 
 def start_export(services: Services, owner: Scope, *, told_by: str | None = None) -> Job:
