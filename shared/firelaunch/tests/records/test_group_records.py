@@ -15,7 +15,7 @@ import pytest
 from firelaunch.api.base import Body, GroupPath, data
 from firelaunch.api.crud import crud
 from firelaunch.api.routes import Routes
-from firelaunch.errors import Forbidden, NotFound, ScopeViolation, SettingsError
+from firelaunch.errors import Fenced, Forbidden, NotFound, ScopeViolation, SettingsError
 from firelaunch.records.collection import Collection
 from firelaunch.records.record import Record
 from firelaunch.records.user_ids import UserId
@@ -241,17 +241,17 @@ def test_a_write_does_not_land_once_the_membership_has_changed_however_late_it_c
         store.commit([Set(place.erasure(), {"closed": True})])
     else:
         store.commit([Set(place.group_member("ada"), {"role": "viewer"})])
-    with pytest.raises((NotFound, Forbidden)):
+    with pytest.raises((NotFound, Forbidden, Fenced)):
         own.commit([Create(place.record("meals", "m"), {"name": "late"})])
-    with pytest.raises((NotFound, Forbidden)):
+    with pytest.raises((NotFound, Forbidden, Fenced)):
         own.transaction(lambda transaction: transaction.write(Create(place.record("meals", "m"), {"name": "late"})))
     for at in (None, old.update_time):
         late = Update(old.path, {"name": "late"}, if_updated_at=at)
-        with pytest.raises((NotFound, Forbidden)):
+        with pytest.raises((NotFound, Forbidden, Fenced)):
             own.commit([late])
-        with pytest.raises((NotFound, Forbidden)):
+        with pytest.raises((NotFound, Forbidden, Fenced)):
             own.transaction(lambda transaction, late=late: transaction.write(late))  # type: ignore[misc]
-    with pytest.raises((NotFound, Forbidden)):
+    with pytest.raises((NotFound, Forbidden, Fenced)):
         own.commit([Delete(old.path, old.update_time)])
     assert raw.get(place.record("meals", "m")) is None
     assert raw.get(old.path) == old

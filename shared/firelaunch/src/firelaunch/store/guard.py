@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from ..errors import AlreadyExists, Fenced, NotFound, PreconditionFailed
+from ..errors import AlreadyExists, NotFound, PreconditionFailed
 from .base import Document, DocumentStore, Query, Verify
 
 __all__ = ["Guard"]
@@ -69,10 +69,10 @@ class Guard:
     def commit(self, store: DocumentStore, commit: Callable[[list[Verify]], T]) -> T:
         """Call ``commit`` with the condition to commit under, and return its result.
 
-        ``commit`` sees to the fence, as to those of users.
+        ``commit`` sees to the fence, as to those of users, and raises Fenced if it was raised since the first read.
         """
         if self._member is None:
-            self.renew(store)
+            self._renew(store)
         for _ in range(_TRIES):
             member = self._member
             self.check(member, True)
@@ -80,14 +80,11 @@ class Guard:
             try:
                 return commit([condition])
             except (AlreadyExists, NotFound, PreconditionFailed):
-                if self.renew(store) == (None if member is None else member.update_time):
+                if self._renew(store) == (None if member is None else member.update_time):
                     raise  # the membership held, so one of the commit's own conditions failed
-            except Fenced:
-                self.renew(store)
-                raise  # it is another fence than the group's
         raise PreconditionFailed(reason=f"{self.path} changed again and again")
 
-    def renew(self, store: DocumentStore) -> datetime | None:
+    def _renew(self, store: DocumentStore) -> datetime | None:
         """Read the membership again for a write, check it, and return the time of its last change."""
         self._learn(self.member_of(store.get_many(self.paths)), True)
         return None if self._member is None else self._member.update_time

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from ..errors import AlreadyExists, Fenced, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
+from ..errors import AlreadyExists, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
 from ..scope import Scope, split
 from ..telemetry.names import BATCH_SIZE, COLLECTION, DB_OPERATION
 from ..telemetry.spans import span
@@ -309,12 +309,7 @@ class ScopedStore:
             except (AlreadyExists, NotFound, PreconditionFailed):
                 if not users:
                     raise
-            try:
                 return self.__erasable.run(self.__store, users, attempt)
-            except Fenced:
-                if self.__guard is not None:
-                    self.__guard.renew(self.__store)  # NotFound, if it is the group's fence
-                raise
 
     def delete_tree(self, path: str) -> int:
         """Remove a document or collection and everything below. See :class:`~firelaunch.store.base.DocumentStore`.
