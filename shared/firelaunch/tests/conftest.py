@@ -50,10 +50,12 @@ def make_app(tmp_path: Path, documented: Documented) -> Iterator[MakeApp]:
     made: list[App] = []
     problems: list[list[str]] = []
 
-    def make(settings: str = SETTINGS, *, answer: Any = workflow, clock: Clock = _now, **environ: str) -> App:
+    def make(
+        settings: str = SETTINGS, *, answer: Any = workflow, clock: Clock = _now, collections: Any = (), **environ: str
+    ) -> App:
         path = write_app(tmp_path / "app", settings)
         services = build(Settings.load(path, environ), clock)
-        app = App("test")
+        app = App("test", collections=collections)
         app.services = services  # type: ignore[attr-defined]
         init_app(app, services, answer)
         problems.append(watch(app, documented))

@@ -159,7 +159,7 @@ def make_own(tmp_path: File) -> Iterator[MakeOwn]:
     def make(*routes: Routes, settings: str = SETTINGS + "groups = 1\n" + PLANS, checked: bool = True) -> App:
         services = build(Settings.load(write_app(tmp_path / "own", settings), {}))
         made.append(services)
-        app = App("own", routes=routes)
+        app = App("own", routes=routes, collections=[own_notes, shared_notes])
         init_app(app, services, lambda _: ())
         if checked:
             problems.append(watch(app))

@@ -16,6 +16,7 @@ from firelaunch import Collection, Record, UserId
 from firelaunch.errors import Fenced, ScopeViolation, SettingsError
 from firelaunch.records.collection import user_fields
 from firelaunch.scope import Scope
+from firelaunch.server.declared import Declared
 from firelaunch.store.base import Document, DocumentStore, Set
 from firelaunch.store.fence import UserField, begun_at
 from firelaunch.store.scoped import ScopedStore
@@ -45,8 +46,8 @@ reviews = Collection("reviews", Review, owner="app", on_erase="anonymize")
 @pytest.fixture(params=["sqlite", "firestore"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     store: DocumentStore | None = request.getfixturevalue("emulator_store") if request.param == "firestore" else None
-    with embedded_site(tmp_path, store, started=False) as made:
-        made.services.store.declare_users(user_fields([loans, reviews]))
+    declared = Declared(collections=(loans, reviews))
+    with embedded_site(tmp_path, store, started=False, declared=declared) as made:
         yield made
 
 

@@ -594,7 +594,7 @@ def test_a_workflow_in_a_groups_chat_reaches_what_is_the_groups_and_not_the_writ
         yield from turn.llm.stream([{"role": "user", "content": turn.text}])
 
     offline = settings(paid_by).replace("[models]", "[search]\nin_chats = true\n[models]")
-    app = make_app(offline, answer=answer)
+    app = make_app(offline, answer=answer, collections=[FIGS])
     ada, bob = sign_in(app, "ada"), sign_in(app, "bob")
     group, other = new_group(ada, editor=bob), new_group(bob)
     for name, form in (("own", {}), ("shared", {"group": group}), ("elsewhere", {"group": other})):

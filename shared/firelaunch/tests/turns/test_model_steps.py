@@ -378,7 +378,7 @@ def test_a_tool_keeps_records_of_the_turns_user_alone(make_app: Any, model: Mode
 
         yield from turn.llm.stream(asked(turn), tools=[remind])
 
-    app = make_app(answer=answer, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    app = make_app(answer=answer, collections=[REMINDERS], OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
     for uid in ("ada", "bob"):
         model.script = [Reply((), (10, 0, 4), calls=[("remind", json.dumps({"text": f"of {uid}"}))])]
         user = sign_in(app, uid)

@@ -249,6 +249,7 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         SettingsError: what the app declares does not hold together. The message names each fault and its mend.
     """
     settings = services.settings
+    services.data.declare(app.declared.collections)
     if app.declared.collections:
         from ..records.collection import check_collections, user_fields
 
