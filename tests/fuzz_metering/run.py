@@ -35,6 +35,7 @@ from firelaunch.testing.models import Action, Fault, Reply
 from firelaunch.testing.recordings import wav
 from firelaunch.turns.send import request_id_of
 from firelaunch.turns.turn import Turn
+from firelaunch.worker.tasks.erase import erasure_of
 
 from .books import Attempt, Books
 from .chaos import ChaosStore, Fate, Killed
@@ -82,7 +83,8 @@ _WORDS = ("Hello", " from", " th\u00e9", " m\u00f8del", ", \U0001f30d", " and so
 class Report:
     """The outcome of a run. Money in micro-dollars.
 
-    ``in_groups`` are turns in chats of groups; during ``removed_meanwhile`` of them their writer was removed.
+    ``in_groups`` are turns in chats of groups; during ``removed_meanwhile`` of them their writer was removed, or erased
+    (``erased_meanwhile``), for which the group pays.
 
     ``difference`` is between what was settled and what was owed: what the server charged, or a bound where it did not
     say. ``beyond`` is what those bounds were above what it charged. ``killed`` are turns whose process died before it
@@ -108,6 +110,7 @@ class Report:
     left_at_the_first_word: int = 0
     in_groups: int = 0
     removed_meanwhile: int = 0
+    erased_meanwhile: int = 0
     sums_difference_micro_usd: int = 0
     repaired_hours: int = 0
     examples: list[str] = field(default_factory=list)
@@ -553,7 +556,7 @@ def _new_group(world: _World, owner: User, uids: Sequence[str]) -> tuple[str, di
 
 
 def _grouped(world: _World, rounds: int, seed: int, payer: str, report: Report) -> None:
-    """Chats of groups in which several write at once, while one of them is removed during an answer.
+    """Chats of groups in which several write at once, while one of them is removed, or erased, during an answer.
 
     Models fail, some report no usage, and the database fails when some of the turns settle.
     """
@@ -564,14 +567,28 @@ def _grouped(world: _World, rounds: int, seed: int, payer: str, report: Report) 
         group, users = _new_group(world, owner, [f"{name}-{number}" for name in ("ann", "ben", "cem")])
         chat = owner.post("/v1/chats", {"group": group}).get_json()["id"]
         gone, fate = f"ann-{number}", chance.choice((None, "refused", "unheard"))
+        # What an erased user's own plan has paid is erased with them, so there would be nothing to compare.
+        erased = payer == "group" and chance.random() < 0.5
         attempts: dict[str, Attempt] = {}
+        removing: list[threading.Thread] = []
 
-        def remove(owner: User = owner, group: str = group, gone: str = gone) -> None:
+        def remove(
+            owner: User = owner,
+            group: str = group,
+            gone: str = gone,
+            removing: list[threading.Thread] = removing,
+            *,
+            erased: bool = erased,
+        ) -> None:
             # The model's server asks for it once it has fallen silent.
             def remove_it() -> None:
-                User(world.app.test_client(), owner.token).delete(f"/v1/groups/{group}/members/{gone}")
+                if erased:
+                    erasure_of(world.services).run(gone)
+                else:
+                    User(world.app.test_client(), owner.token).delete(f"/v1/groups/{group}/members/{gone}")
 
-            threading.Thread(target=remove_it).start()
+            removing.append(threading.Thread(target=remove_it))
+            removing[-1].start()
 
         for uid in users:
             usage = None if chance.random() < 0.3 else (chance.randrange(1, 900), 0, chance.randrange(1, 90))
@@ -595,6 +612,8 @@ def _grouped(world: _World, rounds: int, seed: int, payer: str, report: Report) 
 
         with ThreadPoolExecutor(len(users)) as pool:
             list(pool.map(one, users))
+        for thread in removing:
+            thread.join()
         owed = {uid: attempt.owed for uid, attempt in attempts.items()}
         payers = {f"group~{group}": sum(owed.values())} if payer == "group" else owed
         everybody += payers
@@ -604,6 +623,7 @@ def _grouped(world: _World, rounds: int, seed: int, payer: str, report: Report) 
         report.difference_micro_usd += sum(world.day(uid).number("cost_micro_usd") for uid in others)
         report.turns += len(users)
         report.in_groups += len(users)
+        report.erased_meanwhile += erased and bool(removing)
         report.removed_meanwhile += world.sqlite.get(Scope("demo").of_group(group).group_member(gone)) is None
         report.calls += sum(attempt.calls for attempt in attempts.values())
     # As in _continued: an admission may not have been acknowledged, and then nobody goes on with it.

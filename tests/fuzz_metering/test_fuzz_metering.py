@@ -28,3 +28,4 @@ def test_what_is_settled_is_what_the_provider_charged_whatever_goes_wrong(tmp_pa
     assert report.refused_for_budget > 0
     assert report.left_at_the_first_word > 0
     assert report.removed_meanwhile > 0
+    assert report.erased_meanwhile > 0
