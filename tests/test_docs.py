@@ -36,6 +36,9 @@ done
 curl -sf localhost:{port}/ready >/dev/null
 """
 
+GROUPS = 'groups = 1\n[groups]\nchats_paid_by = "writer"\nchats_on_erase = "anonymize"\n'
+"""Settings that go on from a plan's: the plan has groups, and groups have chats."""
+
 
 def script(text: str, port: int) -> Iterator[str]:
     """A page's commands as one bash script, so that a block finds the variables of those before it."""
@@ -279,12 +282,54 @@ def test_the_page_on_teams_makes_records_that_a_group_shares(tmp_path: Path) -> 
     module: dict[str, Any] = {"__name__": "kitchen"}
     code = "\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
     exec(compile(code, "teams.md", "exec", dont_inherit=True), module)  # noqa: S102 - our own page
-    app = App("kitchen", routes=[module["routes"]], collections=[module["meals"]])
-    init_app(app, build(Settings.load(write_app(tmp_path, SETTINGS + "groups = 1\n"), {})), lambda _: ())
+    app = App("kitchen", routes=[module["routes"]], collections=[module["meals"], module["diary"]])
+    init_app(app, build(Settings.load(write_app(tmp_path, SETTINGS + GROUPS), {})), module["answer"])
     ada = sign_in(app, "ada")
     group = ada.post("/v1/groups", {"name": "Family"}).get_json()["id"]
     assert ada.post(f"/api/groups/{group}/meals", {"name": "Dinner"}).status_code == 201
     assert ada.get(f"/api/groups/{group}/dinners").get_json()["items"][0]["added_by"] == "ada"
+    assert tool_outputs(ada, "Find meals", group) == [["Dinner, added by ada"]]
+    assert tool_outputs(ada, "Find meals") == [[]]
+
+
+def test_the_page_on_tools_has_a_tool_that_works_in_a_users_and_in_a_groups_chat(tmp_path: Path) -> None:
+    import firelaunch
+    from firelaunch.server.app import App, init_app
+    from firelaunch.services.build import build
+    from firelaunch.settings.app import Settings
+    from firelaunch.testing.apps import SETTINGS, sign_in, write_app
+    from pydantic import Field
+
+    page = (ROOT / "docs" / "tools.md").read_text()
+    code = [
+        block for block in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "remind" in block
+    ]
+    names = ("Chunk", "Collection", "Message", "Record", "Turn", "UserId")
+    module: dict[str, Any] = {"__name__": "reminding", "Field": Field, "Iterator": Iterator}
+    module |= {name: getattr(firelaunch, name) for name in names}
+    exec(compile("\n".join(code), "tools.md", "exec", dont_inherit=True), module)  # noqa: S102 - our own page
+    app = App("reminding", collections=[module["reminders"], module["team_reminders"]])
+    services = build(Settings.load(write_app(tmp_path, SETTINGS + GROUPS), {}))
+    init_app(app, services, module["answer"])
+    ada = sign_in(app, "ada")
+    group = ada.post("/v1/groups", {"name": "Family"}).get_json()["id"]
+    kept = {
+        "apps/demo/users/ada/reminders": None,
+        f"apps/demo/groups/{group}/team_reminders": group,
+    }
+    for number, (path, place) in enumerate(kept.items(), 1):
+        assert tool_outputs(ada, "Remind me", place) == ["kept"]
+        assert len([each for each in services.store.tree("apps/demo") if "reminders/" in each]) == number
+        assert len(list(services.store.tree(path))) == 1
+
+
+def tool_outputs(user: Any, text: str, group: str | None = None) -> list[Any]:
+    """Send a message, in a new chat of the user's or the group's, and return what its tools answered."""
+    place = {"group": group} if group else {}
+    chat = user.post("/v1/chats", place).get_json()["id"]
+    answer = user.post(f"/v1/chats/{chat}/messages", {"text": text, **place}).get_json()
+    assert [use["error"] for use in answer["message"]["tools"]] == [None], answer
+    return [use["output"] for use in answer["message"]["tools"]]
 
 
 def test_the_page_on_an_app_of_ones_own_quotes_the_example_as_it_is() -> None:

@@ -62,3 +62,24 @@ def test_a_meal_that_the_user_tells_of_is_kept(model: ModelServer, ada: User) ->
     model.script = [topic("diary"), keep, Reply(["Kept."])]
     ada.send(ada.new_chat(), "I had a pizza")
     assert [meal["name"] for meal in ada.get("/api/meals").get_json()["items"]] == ["Pizza"]
+
+
+def test_in_a_kitchens_chat_the_tools_read_and_write_its_plan_and_no_members_diary(
+    app: App, model: ModelServer, ada: User
+) -> None:
+    bob = sign_in(app, "bob")
+    group = ada.post("/v1/groups", {"name": "Our kitchen"}).get_json()["id"]
+    code = ada.post(f"/v1/groups/{group}/invites", {"role": "editor"}).get_json()["invite"]
+    bob.post(f"/v1/groups/{group}/join", {"invite": code})
+    bob.post("/api/meals", {"name": "Secret cake", "kcal": 900, "day": TODAY})
+    look = Reply((), calls=[("find_meals", json.dumps({"first": TODAY, "last": TODAY}))])
+    plan = Reply((), calls=[("plan_dish", json.dumps({"name": "Curry", "servings": 4, "day": TODAY}))])
+    model.script = [topic("diary"), plan, look, Reply(["Curry is on the plan."])]
+    chat = bob.post("/v1/chats", {"group": group}).get_json()["id"]
+    answer = bob.post(f"/v1/chats/{chat}/messages", {"text": "Put curry on the plan", "group": group}).get_json()
+    assert [use["error"] for use in answer["message"]["tools"]] == [None, None]
+    seen = str(model.requests[-1]["messages"])
+    assert f"{TODAY}: Curry for 4" in seen
+    assert "Secret cake" not in seen
+    [dish] = ada.get(f"/api/groups/{group}/dishes").get_json()["items"]
+    assert (dish["name"], dish["cook"]) == ("Curry", "bob")
