@@ -226,6 +226,57 @@ def test_each_error_code_has_a_section_with_its_status_its_cause_and_its_mend() 
         assert len(mend.strip()) > 20, code
 
 
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_each_code_that_a_page_names_after_a_status_is_an_errors(page: Path) -> None:
+    if page.parent.name != "adr":  # decisions tell what was so when they were made
+        text = re.sub(r"\s+", " ", page.read_text())
+        named = set()
+        for status, codes in re.findall(r"\b([45]\d\d),? ((?:(?:, | and | or )?`[a-z_]+`)+)", text):
+            named |= {(status, code) for code in re.findall(r"`(\w+)`", codes)}
+        assert named <= raised_codes()
+
+
+def test_the_table_of_sizes_has_the_settings_defaults() -> None:
+    from firelaunch.settings.app import Settings
+    from firelaunch.settings.plans import Plan
+    from firelaunch.sizes import size_text
+
+    page = (ROOT / "docs" / "limits.md").read_text()
+    rows = re.findall(r"^\|[^|]+\| ([^|]+) \| `(\w+)\.([\w.<>]+)` \| 4", page, re.MULTILINE)
+    sizes = page[page.index("## Sizes") : page.index("## Exact")]
+    assert len(rows) == sizes.count("\n| ") - 3, "each row but the two of its head, and that without a setting"
+    for default, section, key in rows:
+        model: Any = Plan if section == "plans" else Settings.model_fields[section].annotation
+        value = model.model_fields[key.rpartition(".")[2]].default
+        shown = size_text(value) if key.endswith("bytes") else f"{value:,}"
+        assert default.removesuffix(" characters") == shown, key
+
+
+def test_the_page_on_data_moves_a_users_records_to_a_group(tmp_path: Path) -> None:
+    from firelaunch.server.app import App, init_app
+    from firelaunch.services.build import build
+    from firelaunch.settings.app import Settings
+    from firelaunch.testing.apps import SETTINGS, sign_in, write_app
+
+    page = (ROOT / "docs" / "data.md").read_text()
+    found = re.search(
+        r"^```python\n(.*?)^```$", page[page.index("### From users to groups") :], re.MULTILINE | re.DOTALL
+    )
+    assert found is not None
+    module: dict[str, Any] = {"__name__": "kitchen"}
+    exec(compile(found[1], "data.md", "exec", dont_inherit=True), module)  # noqa: S102 - our own page
+    meals, group_meals = module["meals"], module["group_meals"]
+    lists = firelaunch.crud(meals), firelaunch.crud(group_meals)
+    app = App("kitchen", routes=[module["routes"], *lists], collections=[meals, group_meals])
+    init_app(app, build(Settings.load(write_app(tmp_path, SETTINGS + "groups = 1\n"), {})), lambda _: ())
+    ada = sign_in(app, "ada")
+    group = ada.post("/v1/groups", {"name": "Family"}).get_json()["id"]
+    ada.post("/api/meals", {"name": "Dinner"})
+    assert [ada.post(f"/api/groups/{group}/moved-meals").get_json()["meals"] for _ in range(2)] == [1, 0]
+    assert ada.get("/api/meals").get_json()["items"] == []
+    assert [meal["name"] for meal in ada.get(f"/api/groups/{group}/group_meals").get_json()["items"]] == ["Dinner"]
+
+
 def test_the_table_of_routes_lists_each_route_and_no_other(tmp_path: Path) -> None:
     from firelaunch.server.app import App, init_app
     from firelaunch.services.build import build

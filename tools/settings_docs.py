@@ -120,6 +120,8 @@ def _kind(field: FieldInfo) -> str:
         return "table"
     if get_origin(annotation) in {Union, types.UnionType}:
         annotation = next(kind for kind in get_args(annotation) if kind is not types.NoneType)
+    if any(get_origin(kind) is dict for kind in get_args(field.annotation)):
+        return "text or table"
     if "dollars" in (field.description or "").lower():
         return "dollars"
     return ", ".join([names.get(annotation, "text"), *filter(None, limits)])

@@ -37,9 +37,7 @@ def test_a_file_that_cloud_run_would_cut_off_is_sent_by_firebase_storage() -> No
     kind = "multipart/form-data; boundary=x"
     with Flask(__name__).test_request_context("/", method="POST", data=bytes(2 * 10**6), content_type=kind):
         form_request: Request = request
-        with pytest.raises(
-            TooLarge, match="Put a larger one, of 5000000 bytes at most, into Firebase Storage"
-        ) as larger:
+        with pytest.raises(TooLarge, match="Put a larger one, of 5 MB at most, into Firebase Storage") as larger:
             UploadForm(form_request, 10**6, 5 * 10**6)
         assert '{"upload": "its name"}' in str(larger.value)
         with pytest.raises(TooLarge, match="Split it"):

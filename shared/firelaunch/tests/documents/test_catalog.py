@@ -193,7 +193,7 @@ def test_a_deleted_document_leaves_no_passage_no_file_and_no_record(site: Site, 
 
 
 HOSTILE = {
-    "empty.pdf": (b"", "empty"),
+    "empty.pdf": (b"\n", "empty"),
     "cut.pdf": (b"%PDF-1.7\n1 0 obj <<", "damaged"),
     "image.png": (b"\x89PNG\r\n\x1a\n" + bytes(200), "picture"),
     "word.docx": (b"PK\x03\x04" + bytes(300), "damaged"),
@@ -216,9 +216,9 @@ def test_what_cannot_be_read_fails_with_a_reason_and_the_worker_goes_on(site: Si
 
 def test_a_file_that_failed_can_be_replaced(site: Site) -> None:
     ada = sign_in(site.app, "ada")
-    assert ready(ada, "a.md", b"")["status"] == "failed"
+    assert ready(ada, "a.md", b" \n")["status"] == "failed"
     assert ready(ada, "a.md", prose("walruses"))["status"] == "ready"
-    assert ready(ada, "a.md", b"")["status"] == "failed"
+    assert ready(ada, "a.md", b" \n")["status"] == "failed"
     assert found(ada, "walruses") == [], "a document that failed is not searched"
 
 
@@ -227,11 +227,30 @@ def test_a_file_over_the_limit_and_one_document_too_many_are_refused(tmp_path: P
     with embedded_site(tmp_path, settings=settings + "\n[documents]\nfile_bytes = 20000\n") as site:
         ada = sign_in(site.app, "ada")
         assert ada.upload("a.md", b"x" * 20_001).status_code == 413
+        assert "at most 20 KB." in ada.upload("a.md", b"x" * 200_000).get_json()["error"]["message"]
         assert ada.upload("a.md", b"x" * 200_000).status_code == 413
         assert ada.upload("a.md", prose("walruses")).status_code == 202
         refused = ada.upload("b.md", prose("walruses"))
         assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "too_many_documents")
+        assert "fields" not in refused.get_json()["error"]["message"], (
+            "a user cannot choose the order of a form's fields"
+        )
         assert ada.upload("a.md", prose("otters")).status_code == 202, "one that is there may be replaced"
+
+
+def test_an_empty_file_is_refused_at_once_and_leaves_nothing(site: Site) -> None:
+    ada = sign_in(site.app, "ada")
+    refused = ada.upload("a.md", b"")
+    assert (refused.status_code, refused.get_json()["error"]["message"].split(".")[0]) == (400, "This file is empty")
+    assert ada.get("/v1/documents").get_json()["items"] == []
+
+
+def test_a_document_that_failed_counts_toward_the_plans_documents(tmp_path: Path) -> None:
+    settings = JOB_SETTINGS.replace('daily_usd = "0.50"', 'daily_usd = "0.50"\ndocuments = 1')
+    with embedded_site(tmp_path, settings=settings) as site:
+        ada = sign_in(site.app, "ada")
+        assert ready(ada, "a.md", b" \n")["status"] == "failed"
+        assert ada.upload("b.md", prose("walruses")).status_code == 409
 
 
 def test_the_library_is_changed_by_admins_and_searched_by_all(site: Site) -> None:

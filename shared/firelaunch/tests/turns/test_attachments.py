@@ -529,9 +529,9 @@ def test_uploads_of_a_user_are_bounded_in_size_number_and_kind(
     assert put_up(ada, b"MZ\x90", "tool.exe").status_code == 415
     assert put_up(ada, b"MZ\x90", "tool.pdf").status_code == 400
     for data, name, limit in (
-        (png() + bytes(3_500_000), "a.png", "3,500,000 bytes (limits.image_bytes)"),
-        (b"%PDF-" + bytes(10_000_000), "a.pdf", "10,000,000 bytes (limits.attachment_bytes)"),
-        (b"%PDF-" + bytes(10_100_000), "a.pdf", "10,000,000 bytes (limits.attachment_bytes)"),
+        (png() + bytes(3_500_000), "a.png", "3.5 MB (limits.image_bytes)"),
+        (b"%PDF-" + bytes(10_000_000), "a.pdf", "10 MB (limits.attachment_bytes)"),
+        (b"%PDF-" + bytes(10_100_000), "a.pdf", "10 MB (limits.attachment_bytes)"),
         (b"x" * 500_001, "a.txt", "500,000 bytes"),
     ):
         refused = put_up(ada, data, name)

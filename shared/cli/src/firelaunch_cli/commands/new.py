@@ -94,7 +94,7 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
 )
 @click.argument("answers", nargs=-1, metavar="[NAME=VALUE]... | function NAME [KIND]")
 def command(no_input: bool, into: Path | None, with_git: bool | None, answers: tuple[str, ...]) -> None:
-    """Make an app under apps/. Asks eight questions; the last one is whether the app gets a git of its own.
+    """Make an app under apps/. Asks seven questions, and then whether the app gets a git of its own.
 
     The repo's git ignores apps/, so without one nothing keeps the app's files.
 

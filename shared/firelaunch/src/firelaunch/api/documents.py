@@ -552,10 +552,7 @@ def _uploaded() -> tuple[dict[str, Any], bool]:
     # Checked before the file is read, so that a user without room does not upload it in vain.
     documents, scope, source = _place_and_source(form)
     if not documents.has_room(scope, source):
-        raise TooMany(
-            "There is no room for another document: delete one first. To replace one, or to add to the library, send "
-            "the fields name and library before the file."
-        )
+        raise TooMany("There is no room for another document: delete one first.")
     with app_documents.received(caller().scope, file, form.filename) as incoming:
         form.rest()
         # Read again: fields that follow the file count too.

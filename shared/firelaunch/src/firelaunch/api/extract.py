@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..errors import InvalidSchema, TooLarge
+from ..sizes import size_text
 from .base import Body, caller, example, services
 from .chats import TurnUsage
 from .examples import ORDER, ORDER_SCHEMA, ORDERED, REQUEST, USED
@@ -51,9 +52,9 @@ api = Routes("extract", "extract", prefix="/v1")
 def extract(body: ExtractRequest) -> dict[str, Any]:
     """Have a text read into data."""
     if len(body.text) > services().settings.limits.message_characters:
-        raise TooLarge(f"A text has at most {services().settings.limits.message_characters} characters.")
+        raise TooLarge(f"A text has at most {services().settings.limits.message_characters:,} characters.")
     if len(_json(body.json_schema)) > services().settings.limits.schema_bytes:
-        raise TooLarge(f"A schema has at most {services().settings.limits.schema_bytes} bytes.")
+        raise TooLarge(f"A schema has at most {size_text(services().settings.limits.schema_bytes)}.")
     extraction = services().llm.extract(body.json_schema, body.text, scope=caller().scope)
     return {"request_id": extraction.request_id, "data": extraction.data, "usage": extraction.usage}
 

@@ -24,6 +24,7 @@ from ..identity import Caller
 from ..identity.base import VISITOR, AnonymousAccount
 from ..settings.app import Settings
 from ..settings.plans import Plan
+from ..sizes import size_text
 from ..slots import Pace, Room, Slots
 from ..turns.attachments import MOST_ATTACHMENTS
 from .base import CALLER_KEY, admins_only, backend, caller, data, need_feature
@@ -141,7 +142,7 @@ class OwnRoutes:
         place.enter_context(_held(user, pace, slots))
         if route is not None and route.body_bytes is not None:
             if (request.content_length or 0) > route.body_bytes:
-                raise TooLarge(f"The body has at most {route.body_bytes:,} bytes.")
+                raise TooLarge(f"The body has at most {size_text(route.body_bytes)}.")
             request.max_content_length = route.body_bytes + 1  # a body of this length counts as over it
             if not public:
                 place.enter_context(backend().uploads.place(caller().scope))
@@ -158,7 +159,7 @@ class OwnRoutes:
         most = min(usual + files * 4 // 3 + 4 * MOST_ATTACHMENTS, _BODY_BYTES)
         if (size or 0) > most:
             raise TooLarge(
-                f"A message with files has a body of at most {most:,} bytes (limits.image_bytes and "
+                f"A message with files has a body of at most {size_text(most)} (limits.image_bytes and "
                 "limits.attachment_bytes). Put larger ones up first: POST /v1/files."
             )
         request.max_content_length = most + 1

@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from ..errors import BadRequest, TooLarge
+from ..sizes import size_text
 
 if TYPE_CHECKING:
     from werkzeug.sansio.multipart import Event
@@ -62,10 +63,10 @@ class UploadForm:
         """Return the error for a file over the limit."""
         if self._file_bytes > self._upload_bytes:
             return TooLarge(
-                f"A file in a request has at most {self._upload_bytes} bytes. Put a larger one, of {self._file_bytes} "
-                'bytes at most, into Firebase Storage, and send {"upload": "its name"}.'
+                f"A file in a request has at most {size_text(self._upload_bytes)}. Put a larger one, of "
+                f'{size_text(self._file_bytes)} at most, into Firebase Storage, and send {{"upload": "its name"}}.'
             )
-        return TooLarge(f"A file has at most {self._upload_bytes} bytes. Split it and upload the parts.")
+        return TooLarge(f"A file has at most {size_text(self._upload_bytes)}. Split it and upload the parts.")
 
     def file(self) -> IO[bytes]:
         """Return the content of the file ``file``. Read it once, before you call :meth:`rest`.
@@ -107,7 +108,7 @@ class UploadForm:
             piece, ended = self.piece()
             data += piece
             if len(data) > self._bytes_left:
-                raise TooLarge(f"A form has at most {FORM_BYTES} bytes beside its file.")
+                raise TooLarge(f"A form has at most {size_text(FORM_BYTES)} beside its file.")
         self._bytes_left -= len(data)
         if isinstance(event, Field):
             self.fields.setdefault(event.name or "", data.decode("utf-8", "replace"))

@@ -23,7 +23,17 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field
 
-from ..errors import Conflict, Fenced, NotFound, PassageChanged, PreconditionFailed, ScopeViolation, TooLarge, TooMany
+from ..errors import (
+    BadRequest,
+    Conflict,
+    Fenced,
+    NotFound,
+    PassageChanged,
+    PreconditionFailed,
+    ScopeViolation,
+    TooLarge,
+    TooMany,
+)
 from ..jobs import Job, Jobs, Kind, Prepared
 from ..llm.types import FinishedCall, token_bound
 from ..metering.retries import Retries
@@ -34,6 +44,7 @@ from ..rag.versions import State, Version, Versions
 from ..scope import Scope, is_record_text, record_text_id
 from ..settings.app import DocumentSettings as Policy
 from ..settings.app import Plan
+from ..sizes import size_text
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from ..store.fence import Fence
 from ..store.guard import Guard
@@ -244,6 +255,7 @@ class Documents:
             the document, and whether there is work to do. There is none if the content has not changed.
 
         Raises:
+            BadRequest: the file is empty.
             Fenced: the mail was deleted or replaced.
             InvalidId: the name of an upload is not a valid file name.
             TooLarge: the file is too large.
@@ -253,6 +265,9 @@ class Documents:
         """
         self._check(scope)
         size, digest = (0, "") if file is None else self._measure(file)
+        # Of a mail's parts and a crawl's pages, an empty one becomes a document that failed, and the job goes on.
+        if source.kind == "file" and whole is None and file is not None and not size:
+            raise BadRequest("This file is empty. Check that it was saved, and upload it again.")
         path = scope.document(source.id)
         if source.kind == "upload":
             upload_path(scope, source.name)
@@ -652,7 +667,9 @@ class Documents:
             size += len(part)
             digest.update(part)
             if size > self.policy.file_bytes:
-                raise TooLarge(f"A file has at most {self.policy.file_bytes} bytes. Split it and upload the parts.")
+                raise TooLarge(
+                    f"A file has at most {size_text(self.policy.file_bytes)}. Split it and upload the parts."
+                )
         return size, digest.hexdigest()
 
     def _current_data(self, records: Sequence[Document]) -> dict[str, Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from typing import IO
 from ..errors import FirelaunchError, TooLarge
 from ..rag.files import ScopedFiles, incoming_folder
 from ..scope import Scope
+from ..sizes import size_text
 
 __all__ = ["IncomingFile", "IncomingFiles"]
 
@@ -114,7 +115,7 @@ class _Measured:
         data = self._file.read(size)
         self.size += len(data)
         if self.size > self._most:
-            raise TooLarge(f"A file has at most {self._most} bytes. Split it and upload the parts.")
+            raise TooLarge(f"A file has at most {size_text(self._most)}. Split it and upload the parts.")
         if self._characters is not None:
             self._characters.count(data)
         self._hash.update(data)

@@ -25,6 +25,7 @@ from ..metering.retries import Retries
 from ..paging import Page, page_after, page_cursor
 from ..rag.files import FilePieces, ScopedFiles
 from ..scope import Scope
+from ..sizes import size_text
 from ..store.base import Create, Delete, Document, Order, Query, Update
 from ..store.fence import Fence
 from ..store.guard import Guard
@@ -314,7 +315,7 @@ class _Measured:
         data = self._file.read(size)
         self.size += len(data)
         if self.size > self._most:
-            raise TooLarge(f"A file has at most {self._most:,} bytes.")
+            raise TooLarge(f"A file has at most {size_text(self._most)}.")
         return data
 
     def seekable(self) -> bool:

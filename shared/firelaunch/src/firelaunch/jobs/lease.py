@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import AlreadyExists, Fenced, FirelaunchError, NotFound, PreconditionFailed, StoreError, TooLarge
+from ..sizes import size_text
 from ..store.base import DELETE_FIELD, Update, Write
 from ..telemetry.names import EVENT, EVENT_DEAD_JOB
 from .base import PAYLOAD_BYTES, Job, event
@@ -269,5 +270,5 @@ class Lease:
 def _json(value: Any, what: str) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     if len(text.encode("utf-8", "replace")) > PAYLOAD_BYTES:
-        raise TooLarge(f"A job's {what} has at most {PAYLOAD_BYTES} bytes; store more with run.commit().")
+        raise TooLarge(f"A job's {what} has at most {size_text(PAYLOAD_BYTES)}; store more with run.commit().")
     return text

@@ -24,6 +24,7 @@ from ..errors import (
 from ..paging import Page, page_after, page_cursor
 from ..scope import Scope
 from ..settings.app import JobSettings as Policy
+from ..sizes import size_text
 from ..store.base import DELETE_FIELD, Create, Document, Filter, Order, Query, Update
 from ..store.scoped import ScopedStore
 from ..telemetry.spans import SPAN
@@ -121,7 +122,7 @@ class Jobs:
             raise JobsUnavailable(reason=_NO_BACKEND)
         text = kind.payload_of(payload).model_dump_json()
         if len(text.encode()) > PAYLOAD_BYTES:
-            raise TooLarge(f"A job's payload has at most {PAYLOAD_BYTES} bytes.")
+            raise TooLarge(f"A job's payload has at most {size_text(PAYLOAD_BYTES)}.")
         now = self.clock()
         due = now + timedelta(seconds=max(0.0, delay))
         job_id = _job_id(scope, kind.name, key)

@@ -22,6 +22,7 @@ from ..errors import BadRequest, FileNotTaken, NotFound, NoUploadRoom, TooLarge
 from ..llm.attachments import IMAGE_TOKENS, Attachment, Kind, kind_of
 from ..llm.gateway import Gateway
 from ..scope import Scope
+from ..sizes import size_text
 from ..slots import Room
 from ..store.base import Document, Query
 from ..store.scoped import ScopedStore
@@ -226,7 +227,7 @@ def _check_sums(attachments: Sequence[Attachment]) -> None:
     if sum(each.pages for each in attachments) > MOST_PAGES:
         raise TooLarge(f"The PDFs of a message have at most {MOST_PAGES} pages. Send them in several messages.")
     if sum(len(each.data) for each in attachments) > _SHOWN_BYTES:
-        raise TooLarge(f"A message's files have at most {_SHOWN_BYTES:,} bytes. Send them in several messages.")
+        raise TooLarge(f"A message's files have at most {size_text(_SHOWN_BYTES)}. Send them in several messages.")
 
 
 def _reference(file_id: str, attachment: Attachment) -> AttachmentReference:

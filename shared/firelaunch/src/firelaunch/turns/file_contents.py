@@ -18,6 +18,7 @@ from typing import Final
 from ..errors import BadRequest, FileNotTaken, NoUploadRoom, TooLarge
 from ..llm.attachments import AUDIO_TOKENS_A_SECOND, IMAGE_TOKENS, KINDS, PAGE_TOKENS, Attachment, kind_of
 from ..llm.audio_length import seconds_bound
+from ..sizes import size_text
 
 __all__ = ["MOST_PAGES", "FileLimits", "check_beginning", "measured", "media_type_of"]
 
@@ -101,14 +102,14 @@ class FileLimits:
 
     def too_large(self, media_type: str) -> TooLarge:
         """Return the error for a file that has more bytes."""
-        most = self.of(media_type)
+        most = size_text(self.of(media_type))
         match KINDS[media_type]:
             case "image":
-                text = f"An image has at most {most:,} bytes (limits.image_bytes). Send a smaller one."
+                text = f"An image has at most {most} (limits.image_bytes). Send a smaller one."
             case "text":
-                text = f"A text file in a message has at most {most:,} bytes. Put longer ones up as documents."
+                text = f"A text file in a message has at most {most}. Put longer ones up as documents."
             case _:
-                text = f"A file in a message has at most {most:,} bytes (limits.attachment_bytes). Send a smaller one."
+                text = f"A file in a message has at most {most} (limits.attachment_bytes). Send a smaller one."
         return TooLarge(text)
 
 

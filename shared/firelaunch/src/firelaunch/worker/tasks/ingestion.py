@@ -42,6 +42,7 @@ from ...rag.versions import READER, Version
 from ...rag.web.crawl import CrawlLimits, WebPage, crawl
 from ...records.collection import Collection
 from ...scope import is_record_text
+from ...sizes import size_text
 from ...store.base import Document, Update
 from ...store.changes import apply_update
 from ...store.fence import Fence
@@ -200,7 +201,7 @@ class _Work:
                 self._copy(record.data["name"], file)
             size, digest = _measure(file)
             if size > documents.policy.file_bytes:
-                raise DocumentUnreadable("too_large", f"A file has at most {documents.policy.file_bytes} bytes.")
+                raise DocumentUnreadable("too_large", f"A file has at most {size_text(documents.policy.file_bytes)}.")
             file.seek(0)
             files.put(f"{record.path}/{digest}", file, documents.fence(record))
         return self._write(hash=digest, bytes=size, **_unchanged(record, digest))
