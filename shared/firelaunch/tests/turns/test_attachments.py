@@ -532,7 +532,7 @@ def test_uploads_of_a_user_are_bounded_in_size_number_and_kind(
         (png() + bytes(3_500_000), "a.png", "3.5 MB (limits.image_bytes)"),
         (b"%PDF-" + bytes(10_000_000), "a.pdf", "10 MB (limits.attachment_bytes)"),
         (b"%PDF-" + bytes(10_100_000), "a.pdf", "10 MB (limits.attachment_bytes)"),
-        (b"x" * 500_001, "a.txt", "500,000 bytes"),
+        (b"x" * 500_001, "a.txt", "500 KB"),
     ):
         refused = put_up(ada, data, name)
         assert (refused.status_code, limit in refused.get_json()["error"]["message"]) == (413, True), refused.text
