@@ -50,6 +50,7 @@ from ..store.fence import BEGAN, begun_at
 from ..telemetry.spans import SPAN, Span, current
 from .approvals import RecordedApprovals, held_fields
 from .attachments import discard_attachments, store_attachments
+from .chunks import check_chunk, chunks_of
 from .follow_ups import FollowUpJobs
 from .send import Send, chat_update, ends
 from .turn import Turn, Workflow
@@ -271,9 +272,10 @@ class TurnRun:
         """Yield the workflow's chunks as events, with citations checked."""
         grounding = self.turn.grounding
         with begun_at(self._began), current(self._span):
-            chunks = iter(self.workflow(self.turn))
+            chunks = chunks_of(self.workflow, self.turn)
         try:
             for chunk in _steps(self._began, self._span, chunks):
+                check_chunk(self.workflow, chunk)
                 hosted = self.client is not None and self.client.hosted
                 if chunk is WAITING and self.client is not None and (hosted or _only_waits(chunks)):
                     # The server's stream loop may now wait for the provider in this generator's place. While only text

@@ -27,6 +27,7 @@ from ..metering.retries import admit
 from ..scope import Scope
 from ..store.base import DocumentStore, Query, Set
 from ..worker import Handlers, JobDone, JobFailed, JobRun, Postponed
+from .chunks import checked_chunks
 from .grounding import Grounding
 from .turn import Turn, Workflow
 
@@ -175,7 +176,8 @@ def _answer(run: JobRun, workflow: Workflow, batch: Batch, index: int, progress:
     turn = Turn(services.settings.app, run.scope, text, [], llm, services, prompts, grounding, features=features)
     answer_text, error = "", None
     try:
-        answer_text = "".join(grounding.shown(chunk.text) for chunk in workflow(turn)) + grounding.rest()
+        chunks = checked_chunks(workflow, turn)
+        answer_text = "".join(grounding.shown(chunk.text) for chunk in chunks) + grounding.rest()
         if not answer_text.strip():
             raise EmptyAnswer
     except FirelaunchError as failure:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 
 from ..errors import AnswerWithheld
 from ..llm.types import Chunk
 from ..telemetry import CONTENT, EMAIL, SECRET
+from .chunks import checked_chunks, chunks_of
 from .turn import Turn, Workflow
 
 __all__ = ["Check", "Moderate", "checked", "logged", "moderated", "no_email", "no_secret", "not_quoting"]
@@ -36,10 +38,11 @@ def moderated(workflow: Workflow, moderate: Moderate) -> Workflow:
     A refused message was admitted and stored before: it counts toward the minute's requests, and costs nothing.
     """
 
+    @wraps(workflow)
     def answer(turn: Turn) -> Iterator[Chunk]:
         texts = (each.text for each in turn.attachments if each.kind == "text")
         moderate("\n\n".join([turn.text, *texts]))
-        yield from workflow(turn)
+        yield from chunks_of(workflow, turn)
 
     return answer
 
@@ -47,10 +50,11 @@ def moderated(workflow: Workflow, moderate: Moderate) -> Workflow:
 def logged(workflow: Workflow) -> Workflow:
     """Return a workflow that writes messages and answers to the log of contents (``logs.content``)."""
 
+    @wraps(workflow)
     def answer(turn: Turn) -> Iterator[Chunk]:
         pieces: list[str] = []
         try:
-            for chunk in workflow(turn):
+            for chunk in checked_chunks(workflow, turn):
                 pieces.append(chunk.text)
                 yield chunk
         finally:
