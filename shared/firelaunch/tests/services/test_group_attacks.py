@@ -208,6 +208,20 @@ def test_an_agent_of_a_stranger_or_a_removed_owner_finds_nothing(users: dict[str
         assert "attic" not in answer.get_data(as_text=True)
 
 
+def test_an_agent_finds_nothing_in_a_deleted_group(users: dict[str, User], group: dict[str, str]) -> None:
+    ada, cat, path = users["ada"], users["cat"], f"/v1/groups/{group['group']}"
+    invite = ada.post(f"{path}/invites", {"role": "editor"}).get_json()["invite"]
+    cat.post(f"{path}/join", {"invite": invite})
+    tools = {"search": {"query": "x"}, "list_chats": {}, "ask": {"text": "x", "chat_id": group["chat"]}}
+    for ended in (False, True):
+        for name, arguments in tools.items():
+            params = {"name": name, "arguments": {**arguments, "group": group["group"]}}
+            body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+            result = cat.post("/mcp", body, Accept="application/json").get_json()["result"]
+            assert result.get("isError", False) is ended, (name, result)
+        ada.delete(path)
+
+
 def test_an_export_of_a_user_holds_nothing_of_a_group_that_removed_them(
     app: App, users: dict[str, User], group: dict[str, str]
 ) -> None:

@@ -58,7 +58,8 @@ class Plan(Section):
         default=0,
         ge=0,
         le=1_000,
-        description="[Groups](teams.md) that the user may own at most. 0 in all plans: the app has no groups.",
+        description="[Groups](teams.md) that the user may own at most, and make on one day (UTC). 0 in all plans: the "
+        "app has no groups.",
     )
     group_members: int = Field(
         default=50,
