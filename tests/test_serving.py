@@ -199,7 +199,7 @@ def test_on_cloud_run_such_an_error_is_one_entry_of_the_log_without_its_message(
         ({"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345"}, "OPENAI_API_KEY"),
         ({"FIRELAUNCH_MODE": "emulators"}, "FIRESTORE_EMULATOR_HOST"),
         ({"FIRELAUNCH_MOOD": "x"}, "did you mean FIRELAUNCH_MODE"),
-        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "imagined"}, "no price is known"),
+        ({"OPENAI_API_KEY": "k", "OPENAI_MODEL": "imagined"}, "OPENAI_MODEL names 'imagined', and no price is known"),
     ],
 )
 def test_an_app_in_a_dangerous_environment_ends_at_once_and_says_why(

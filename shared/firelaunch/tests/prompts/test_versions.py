@@ -175,7 +175,7 @@ def test_each_user_is_answered_by_their_version_and_the_record_names_it(
 def test_a_prompts_model_without_a_price_is_refused_at_boot(make_app: Any, model: ModelServer, tmp_path: Path) -> None:
     write_app(tmp_path / "app")
     (tmp_path / "app" / "app" / "prompts" / "chat@2.md").write_text('+++\nmodel = "imagined"\n+++\nHi')
-    with pytest.raises(SettingsError, match="imagined"):
+    with pytest.raises(SettingsError, match=r"^the prompt chat@2 names 'imagined'"):
         make_app(ROLLOUT, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
     make_app(ROLLOUT)  # on a laptop without a key one model stands for all
 

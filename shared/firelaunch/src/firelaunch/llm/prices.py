@@ -118,8 +118,11 @@ class Prices:
             return 0
         return _SEARCH * searches if is_gemini_with_levels(model) else _GROUNDED_PROMPT
 
-    def check(self, provider: str, models: Iterable[str]) -> None:
+    def check(self, provider: str, models: Iterable[str], named_by: str) -> None:
         """Check that each model has a price.
+
+        Args:
+            named_by: what names the models, for the error: a setting, a variable or a file.
 
         Raises:
             SettingsError: a model has none; the message names all such models and the fix.
@@ -129,8 +132,8 @@ class Prices:
         if unknown:
             names = " and ".join(repr(model) for model in unknown)
             raise SettingsError(
-                f"firelaunch.toml: models.{provider} names {names}, and no price is known for it: correct the name, "
-                f'or add [prices."{unknown[0]}"] with input and output in dollars per million tokens.'
+                f"{named_by} names {names}, and no price is known for it: correct the name, or add to firelaunch.toml "
+                f'[prices."{unknown[0]}"] with input and output in dollars per million tokens.'
             )
 
     def check_embedder(self, model: str) -> None:

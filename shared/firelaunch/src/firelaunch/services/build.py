@@ -93,7 +93,9 @@ def build(
     prices, prompts = _prices(settings), _prompts(settings)
     prompts_models = [prompt.model for prompt in prompts.in_use() if prompt.model]
     _check_efforts(settings, prompts_models)
-    prices.check(settings.provider, prompts_models)
+    for prompt in prompts.in_use():
+        if prompt.model:
+            prices.check(settings.provider, [prompt.model], f"the prompt {prompt.id}")
     scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     entitlements = Entitlements(settings.plans, settings.app.plan, settings.billing.pauses_without_plan)
@@ -430,9 +432,9 @@ def _prices(settings: Settings) -> Prices:
     prices = Prices(settings.provider, settings.prices, free=free, factor=_price_factor(settings))
     _check_tier(settings)
     for provider, choice in settings.models.named().items():
-        prices.check(provider, choice.all())
-    if settings.provider == "openai":
-        prices.check("openai", settings.choice.all())
+        prices.check(provider, choice.all(), f"firelaunch.toml: models.{provider}")
+    if settings.provider == "openai" and env.openai_model:
+        prices.check("openai", [env.openai_model], "OPENAI_MODEL")
     return prices
 
 

@@ -70,7 +70,9 @@ def _arguments(tool: ToolSpec) -> str:
 _PASSAGE = re.compile(r"<passage-([0-9a-f]{16}) number=(\d+) [^\n]*>\n(.*?)\n</passage-\1>", re.DOTALL)
 _NOTE = re.compile(r"^About the search: (.+)$", re.MULTILINE)
 _SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]?")
-_CITES = re.compile(r"[\[\]\u3010\u3011`]")
+# As in :mod:`firelaunch.rag.citations`: "[1]", "[1, 2]", "[^1]". A number right after a word is an index: "items[0]".
+_CITES = re.compile(r"[ \t]?[\[\u3010]\^?\d{1,4}(?:[ \t]?[,;\u2013-][ \t]?\^?\d{1,4}){0,9}[\]\u3011]|[\u3010\u3011]")
+_INDEXED = re.compile(r"([\w.]{0,80}\w(?:\[\d{1,4}\]){1,9})")
 _QUESTION = "The user's message follows.\n\n"
 
 
@@ -113,9 +115,7 @@ def _answer_from_passages(content: str) -> str:
 def _best(text: str, question: str) -> str:
     """Return the sentences of a passage that share most words with the question, shortened if they are long."""
     question_words = set(re.findall(r"\w{3,}", question.lower()))
-    sentences = [
-        sentence.strip() for sentence in _SENTENCE.findall(_CITES.sub("", " ".join(text.split()))) if sentence.strip()
-    ]
+    sentences = [sentence.strip() for sentence in _SENTENCE.findall(_without_cites(text)) if sentence.strip()]
     if not sentences:
         return ""
 
@@ -125,6 +125,19 @@ def _best(text: str, question: str) -> str:
     first = max(range(len(sentences)), key=lambda at: (hits(at), -at))
     quote = " ".join(sentences[first : first + 3])
     return quote if len(quote) <= _PASSAGE_QUOTE else quote[:_PASSAGE_QUOTE].rsplit(" ", 1)[0] + " …"
+
+
+def _without_cites(text: str) -> str:
+    """Return a passage's text in one line, in which nothing cites a passage and nothing is a link of Markdown."""
+    line = " ".join(text.replace("`", "").split()).replace("](", "] (")
+    parts = _INDEXED.split(line)  # each second one is an index; as code, it cites nothing
+    return "".join(f"`{part}`" if number % 2 else _uncited(part) for number, part in enumerate(parts))
+
+
+def _uncited(text: str) -> str:
+    while (fewer := _CITES.sub("", text)) != text:  # what is left of "[[1]2]" is one again
+        text = fewer
+    return text
 
 
 def _instance(shape: Shape) -> str:
