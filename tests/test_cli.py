@@ -151,6 +151,56 @@ def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: 
     assert nobody_listens(port)
 
 
+def ready_line(repo: Path, app: str, environ: dict[str, str]) -> str:
+    """Serve an app until it is ready, and return the line that says so."""
+    command = [PYTHON, "-m", "firelaunch_cli", "serve", app, "--port", str(free_port())]
+    with subprocess.Popen(command, cwd=repo, env=environ, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = next(line for line in server.stderr if "ready on" in line)
+        server.terminate()
+    return said
+
+
+def test_serve_reads_the_env_file_as_the_doctor_does_and_the_environment_comes_first(repo: Path) -> None:
+    assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
+    (repo / "apps/mine/.env").write_text("OPENAI_API_KEY=k\nOPENAI_BASE_URL=http://localhost:1\n")
+    for environ, provider in (({}, "openai"), ({"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}, "offline")):
+        assert f", {provider} model;" in ready_line(repo, "mine", clean_environ(**environ))
+        checked = firelaunch(repo, "doctor", "mine", "--offline", **environ)
+        assert f"answered by {provider} " in " ".join(checked.stdout.split())
+
+
+NPM = """#!/bin/sh
+touch "$(dirname "$0")/npm-ran"
+if [ "$1" = ci ]; then mkdir -p node_modules; else mkdir -p dist && touch dist/index.html; fi
+"""
+
+
+@pytest.mark.parametrize(("file", "code"), [("app/workflow.py", "import nowhere\n"), ("firelaunch.toml", "[app\n")])
+def test_serve_builds_no_web_client_for_an_app_that_cannot_start_and_says_why_once(
+    repo: Path, tmp_path: Path, file: str, code: str
+) -> None:
+    assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("npm", NPM), ("node", "#!/bin/sh\necho v20.19.0\n")):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    environ = clean_environ(PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")
+    del environ["FIRELAUNCH_WEB"]  # which is there so that tests build no client
+    path = repo / "apps/mine" / file
+    whole = path.read_text()
+    path.write_text(code)
+    command = [PYTHON, "-m", "firelaunch_cli", "serve", "mine", "--port", str(free_port())]
+    done = subprocess.run(command, cwd=repo, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode in {3, 4}
+    assert done.stderr.count("The app cannot start") == 1
+    assert not (programs / "npm-ran").exists()
+    path.write_text(whole)
+    ready_line(repo, "mine", environ)
+    assert (programs / "npm-ran").exists()
+
+
 def test_serve_says_at_once_that_a_port_is_taken_and_how_to_choose_another(repo: Path) -> None:
     assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
     with socket.create_server(("127.0.0.1", 0)) as other:

@@ -144,8 +144,12 @@ def test_serving_goes_on_without_a_client_and_says_why(
 ) -> None:
     monkeypatch.delenv("FIRELAUNCH_WEB", raising=False)
     monkeypatch.setenv("PATH", path)
+    assert client_environ(app, starts=lambda: False) == {}
+    assert capsys.readouterr().out == "", "the app itself says why"
     assert client_environ(app) == {"FIRELAUNCH_WEB": str(app / "web" / "dist")}
     assert "build the web client" in capsys.readouterr().out
+    calls(app)
+    assert client_environ(app, starts=lambda: False) == {"FIRELAUNCH_WEB": str(app / "web" / "dist")}, "built before"
     (app / "web" / "src.ts").write_text("broken")
     (app / "web" / "fail").write_text("")
     assert client_environ(app) == {}

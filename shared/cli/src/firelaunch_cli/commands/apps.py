@@ -16,6 +16,8 @@ from firelaunch.server.start_error import start_error
 from firelaunch.settings.app import Settings, read_settings
 from firelaunch.settings.environments import PRODUCTION, VARIABLE, chosen, environments
 
+from ..doctor.env_file import read_env, with_env_file
+
 if TYPE_CHECKING:
     from firelaunch.server.app import App
     from firelaunch.store.passes import Share
@@ -186,6 +188,14 @@ def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
         SettingsError: the settings are not valid.
     """
     return Settings.load(app_folder(app) / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
+
+
+def take_env_file(folder: Path) -> None:
+    """Set the variables of the app's ``.env`` that the environment lacks, and say which of its lines are none."""
+    path = folder / ".env"
+    for problem in read_env(path).problems:
+        click.echo(f"{path}: {problem}", err=True)
+    os.environ.update(with_env_file(folder, os.environ))
 
 
 def made_app(folder: Path) -> App:

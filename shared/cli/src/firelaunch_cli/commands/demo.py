@@ -13,7 +13,7 @@ from typing import Any
 import click
 from firelaunch.text_file import read_text_file
 
-from .apps import repo_root
+from .apps import repo_root, take_env_file
 from .client import Client
 from .conversation import Speech, dollars, heading, note, step
 from .demo_documents import QUESTIONS, show_sources, upload
@@ -39,6 +39,7 @@ def command(once: bool, port: int | None) -> None:
     root = repo_root()
     folder = _demo_app(root)
     port = free_port(port)
+    take_env_file(folder)
     step(f"Starting apps/{_APP} under gunicorn")
     began = time.monotonic()
     with served(folder, _APP, port) as (client, process):

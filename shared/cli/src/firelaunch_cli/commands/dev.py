@@ -24,7 +24,7 @@ from firelaunch.store.audit import OPERATOR
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable, RulesError
 
 from ..deploy.functions import dedicated_entry
-from ..doctor.env_file import read_env
+from ..doctor.env_file import with_env_file
 from .apps import app_argument, app_folder, env_option
 from .children import Child, Log, follow
 from .emulators import emulator_port
@@ -32,7 +32,7 @@ from .local_stripe import LocalStripe, sells
 from .publish import publish_policy
 from .rules import rules_with
 from .serve import free_port, gunicorn_command
-from .web_client import VARIABLE, client_environ
+from .web_client import VARIABLE, client_environ, starts
 
 __all__ = ["command"]
 
@@ -91,6 +91,7 @@ class _Dev:
     invitation: str | None = None
     stripe: LocalStripe | None = None
     app: Child | None = None
+    client_waits: bool = False
 
     def say(self, line: str) -> None:
         self.log.say("dev", line)
@@ -205,7 +206,7 @@ class _Dev:
     def sell(self) -> None:
         """Run a server in place of Stripe where the app sells something, unless there is a key of Stripe's."""
         settings = self._settings()
-        own = {**read_env(self.folder / ".env").values, **os.environ}
+        own = with_env_file(self.folder, os.environ)
         if settings is None or not sells(settings) or own.get("STRIPE_API_KEY"):
             return
         if self.stripe is None:
@@ -216,7 +217,14 @@ class _Dev:
 
     def build_client(self) -> None:
         """Build the web client, which the app serves, if it has changed."""
-        self.mode_environ |= client_environ(self.folder, self._say_of_client)
+        self.client_waits = False
+        self.mode_environ |= client_environ(self.folder, self._say_of_client, self._starts)
+
+    def _starts(self) -> bool:
+        """Whether the app runs or would start. If not, it says so itself, and the client is built once it does."""
+        running = self.app is not None and self.app.ended() is None
+        self.client_waits = not running and not starts(self.folder, self._environ())
+        return not self.client_waits
 
     def _say_of_client(self, text: str) -> None:
         for line in text.splitlines():
@@ -249,7 +257,7 @@ class _Dev:
         self.sell()
         of_client = [path for path in changed if path.is_relative_to(self.folder / _WEB)]
         served = self.mode_environ.get(VARIABLE)
-        if of_client or not changed:
+        if of_client or not changed or self.client_waits:
             self.build_client()
         same = served == self.mode_environ.get(VARIABLE)
         if changed and same and all(path.suffix == ".rules" or path in of_client for path in changed):
@@ -264,7 +272,7 @@ class _Dev:
     def _environ(self) -> Mapping[str, str]:
         page = {"FIRELAUNCH_RETURN_URL": f"http://localhost:{self.port}/#/plans"}
         server_environ = {"HOST": "127.0.0.1", "PORT": str(self.port), "PYTHONUNBUFFERED": "1"}
-        return {**page, **read_env(self.folder / ".env").values, **os.environ, **server_environ, **self.mode_environ}
+        return {**page, **with_env_file(self.folder, os.environ), **server_environ, **self.mode_environ}
 
     def _files(self) -> Iterator[tuple[Path, int]]:
         """Yield the app's files with the times of their last changes."""

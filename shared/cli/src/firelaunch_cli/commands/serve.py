@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from ..deploy.app_python import python_of
-from .apps import app_argument, app_folder, env_option
-from .web_client import client_environ
+from .apps import app_argument, app_folder, env_option, take_env_file
+from .web_client import client_environ, starts
 
 __all__ = ["command", "free_port", "gunicorn_command"]
 
@@ -53,12 +53,15 @@ def command(app: str, port: int, host: str) -> None:
     """Run APP under gunicorn until Ctrl-C.
 
     Without FIRELAUNCH_MODE it runs in embedded mode: no cloud account, no network. Where Node is installed, the app's
-    web client is built first, if it has changed, and served at /.
+    web client is built first, if it has changed, and served at /. The app's .env is read; the environment comes before
+    it.
     """
     folder = app_folder(app)
     free_port(port, host=host)  # gunicorn itself would retry for five seconds, and suggest no remedy
     os.chdir(folder)
-    os.environ.update(client_environ(folder), PORT=str(port), HOST=host)
+    take_env_file(folder)
+    client = client_environ(folder, starts=lambda: starts(folder, os.environ))
+    os.environ.update(client, PORT=str(port), HOST=host)
     # gunicorn replaces this process, so that signals reach gunicorn itself.
     program, *words = gunicorn_command(folder)
     os.execv(program, [program, *words])  # noqa: S606 - our own interpreter, or the app's

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from ..deploy.app_python import python_of
 from ..deploy.web_build import NODE, BuildFailed, Step, WebBuild, node_problem
 from .apps import repo_around
 from .progress import Progress
 
-__all__ = ["VARIABLE", "client_environ", "web_build"]
+__all__ = ["VARIABLE", "client_environ", "starts", "web_build"]
 
 VARIABLE = "FIRELAUNCH_WEB"
 """The folder of the built client, as the app is told it."""
@@ -32,7 +34,22 @@ def web_build(folder: Path, step: Step | None = None) -> WebBuild:
     return WebBuild(folder, step or Progress(2).step, os.environ, template)
 
 
-def client_environ(folder: Path, say: Callable[[str], object] | None = None) -> dict[str, str]:
+def starts(folder: Path, environ: Mapping[str, str]) -> bool:
+    """Return whether the app of ``folder`` can be made with these variables. It says nothing of what stops it."""
+    command = [python_of(folder), "-c", "import app; app.create_app()"]
+    quiet = subprocess.DEVNULL
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter, or the app's
+            command, cwd=folder, env=dict(environ), stdin=quiet, stdout=quiet, stderr=quiet, timeout=60, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode == 0
+
+
+def client_environ(
+    folder: Path, say: Callable[[str], object] | None = None, starts: Callable[[], bool] = lambda: True
+) -> dict[str, str]:
     """Build the client of the app in ``folder``, and return the variable that has the app serve it.
 
     Nothing is built where the variable is set already, even to nothing, and where the app has no client. Where Node is
@@ -40,6 +57,7 @@ def client_environ(folder: Path, say: Callable[[str], object] | None = None) -> 
 
     Args:
         say: takes the lines for people; the terminal if it is left out.
+        starts: asked before a build, which takes long: whether the app would start. If not, nothing is built.
     """
     if VARIABLE in os.environ:
         return {}
@@ -52,7 +70,10 @@ def client_environ(folder: Path, say: Callable[[str], object] | None = None) -> 
         say(f"{_PLAIN}: {problem}. Node {NODE[0]}.{NODE[1]} or newer builds the web client of {build.folder}.")
         return {}
     try:
-        return {VARIABLE: str(build.run())}
+        built = build.current()
+        if built is None and not starts():
+            return {}
+        return {VARIABLE: str(built or build.run())}
     except BuildFailed as failed:
         say(f"{failed}\n{_PLAIN}, until the web client builds: cd {build.folder} && npm ci && npm run build")
         return {}

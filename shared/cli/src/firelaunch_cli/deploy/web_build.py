@@ -72,6 +72,14 @@ class WebBuild:
         """Whether the app has a web client."""
         return self._base is not None or _whole(self._own)
 
+    def current(self) -> Path | None:
+        """Return the folder of what is built, or None where the client has changed since, or was never built."""
+        if (base := self._base) is not None:
+            self._put_together(base)
+        dist = self.folder / "dist"
+        is_current = self._stamp().get("sources") == _digest(_sources(self.folder), self.folder)
+        return dist if is_current and (dist / "index.html").is_file() else None
+
     def run(self) -> Path:
         """Build what has changed, and return the folder of what is built.
 
@@ -80,13 +88,11 @@ class WebBuild:
         Raises:
             BuildFailed: npm failed. What was built before is no longer taken for current.
         """
-        if (base := self._base) is not None:
-            self._put_together(base)
+        if (built := self.current()) is not None:
+            return built
         lock = _digest([self.folder / "package-lock.json"], self.folder)
         sources = _digest(_sources(self.folder), self.folder)
         stamp, dist = self._stamp(), self.folder / "dist"
-        if stamp.get("sources") == sources and (dist / "index.html").is_file():
-            return dist
         if stamp.get("lock") != lock or not (self.folder / "node_modules").is_dir():
             self._keep({})
             with self.step("install the web client's packages"):

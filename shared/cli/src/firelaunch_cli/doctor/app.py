@@ -23,7 +23,7 @@ from firelaunch.text_file import read_text_file
 from ..deploy.rehearsal import rehearse, service_as_planned, settings_for_deploy
 from ..deploy.variables import own_variables
 from .base import Finding, note, ok, problem
-from .env_file import EnvFile, read_env
+from .env_file import EnvFile, read_env, with_env_file
 from .system import file_system
 
 __all__ = ["app_checks"]
@@ -37,7 +37,7 @@ def app_checks(folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
     env_file = read_env(folder / ".env")
     yield from _env_file(folder, env_file, environ)
     try:
-        settings = Settings.load(folder / "firelaunch.toml", {**env_file.values, **environ})
+        settings = Settings.load(folder / "firelaunch.toml", with_env_file(folder, environ))
         yield from _wired(settings)
     except SettingsError as error:
         for line in str(error).splitlines():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from firelaunch.errors import SettingsError
 from firelaunch.text_file import read_text_file
 
-__all__ = ["EnvFile", "read_env"]
+__all__ = ["EnvFile", "read_env", "with_env_file"]
 
 _LINE = re.compile(r"(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
 
@@ -55,6 +56,15 @@ def read_env(path: Path) -> EnvFile:
             problems.append(f"line {number}: {name} is there twice")
         values[name] = value
     return EnvFile(values, tuple(problems))
+
+
+def with_env_file(folder: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with which an app runs on this machine: its ``.env``'s, and over them the environment's.
+
+    On Cloud Run the environment's alone count.
+    """
+    values = {} if environ.get("K_SERVICE") else read_env(folder / ".env").values
+    return {**values, **environ}
 
 
 def _value(text: str) -> str | None:

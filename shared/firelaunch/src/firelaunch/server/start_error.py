@@ -26,7 +26,7 @@ def start_error(error: BaseException, folder: Path) -> str:
 
 
 def start_report(error: BaseException, folder: Path) -> str:
-    """Return what a terminal shows of an error: its line, the way to it through the app's code, and its line again."""
+    """Return what a terminal shows of an error: the way to it through the app's code, and at the end its line."""
     line = f"The app cannot start: {start_error(error, folder)}"
     if isinstance(error, SyntaxError):
         return line + (f"\n    {error.text.strip()}" if error.text else "")
@@ -35,7 +35,7 @@ def start_report(error: BaseException, folder: Path) -> str:
     if first is None:
         return line
     way = "".join(traceback.format_list(frames[first:][-_FRAMES:]))
-    return f"{line}\n\n{SECRET.sub('[secret]', way)}\n{line}"
+    return f"{SECRET.sub('[secret]', way)}\n{line}"
 
 
 def _place(error: BaseException, folder: Path) -> str:
