@@ -120,6 +120,20 @@ def test_every_answer_is_a_setting(bake: Any) -> None:
     assert json.loads((app / ".firelaunch-answers.json").read_text())["answers"] == answers
 
 
+@pytest.mark.parametrize(
+    ("name", "slug"),
+    [
+        ("Garden", "garden"),
+        ("The garden planner of the whole", "the-garden-planner-of-the-whole"),
+        ("The garden planner of the whole town", "the-garden-planner-of-the-whole"),
+        ("The garden planner of the neighbourhood", "the-garden-planner-of-the"),
+        ("x" * 40, "x" * 31),
+    ],
+)
+def test_an_id_that_is_proposed_can_be_deployed_and_ends_with_a_whole_word(bake: Any, name: str, slug: str) -> None:
+    assert bake(app_name=name).name == slug
+
+
 def test_no_answer_changes_code(bake: Any) -> None:
     one = bake(app_slug="one")
     other = bake(app_slug="other", model_provider="vertex", index="firestore", project="some-project")

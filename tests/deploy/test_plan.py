@@ -221,11 +221,12 @@ def test_a_plan_says_all_that_matters_in_under_60_lines_of_80_columns_before_its
         assert len(lines) < 60
         assert max(map(len, lines)) <= 80
         assert list(page_of(plan)) == [
-            *("", "services", "location", "web", "index", "sign-in", "lock", "backups", "alert", "cost")
+            *("", "services", "location", "web", "index", "sign-in", "lock", "backups", "alert", "budget", "cost")
         ]
     said = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(bare).items()}
     assert "none by this deploy" in said["backups"]
     assert "none by this deploy" in said["alert"]
+    assert "budget.monthly_usd" in said["budget"]
     assert "in your PostgreSQL" in said["index"]
     assert said["web"] == "no web client: cloud.site names no site of Firebase Hosting"
     assert "daily backups" not in said["cost"]
@@ -599,11 +600,11 @@ def test_an_app_that_claude_answers_is_given_anthropics_key_and_its_functions_ar
 def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
     """730 hours of one vCPU and 2 GiB at $0.0000025 a second each; a secret $0.06, a Scheduler job $0.10."""
     items = dict(idle_month(app_service(settings(tmp_path / "app", "all"), PLACE)))
-    assert items["my-app: 1 warm instances of 2Gi"] == 730 * 3600 * 7_500_000 // 1_000_000
+    assert items["my-app: 1 warm instance of 2Gi"] == 730 * 3600 * 7_500_000 // 1_000_000
     assert items["my-app: Scheduler job my-app-sweep"] == 100_000
     plain = dict(idle_month(app_service(settings(tmp_path / "plain"), PLACE)))
     assert plain["my-app: 0 warm instances of 512Mi"] == 0
-    assert plain["my-app: 1 secrets"] == 60_000
+    assert plain["my-app: 1 secret"] == 60_000
 
 
 def test_a_token_is_not_sent_without_tls() -> None:

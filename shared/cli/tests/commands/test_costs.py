@@ -63,6 +63,13 @@ def named(found: Any) -> dict[str, int]:
     return {row["name"]: row["cost_micro_usd"] for row in found["rows"]}
 
 
+def test_days_without_calls_are_left_out_and_what_costs_nothing_says_why(repo: Path) -> None:
+    spend(data(repo, "shop"), "shop", NOW, "ada", 0, "offline|chat@1|free|turn|stop")
+    said = CliRunner().invoke(main, ["costs", "apps/shop"]).output.splitlines()
+    assert [line for line in said if line.startswith(MONTH)] == [f"{NOW:%Y-%m-%d}  $0.00"], said
+    assert "Answers of the offline model cost nothing." in said
+
+
 def test_this_month_is_told_by_day_and_by_whatever_tells_calls_apart(repo: Path) -> None:
     folder = data(repo, "shop")
     spend(folder, "shop", NOW, "ada", 1_000_001)

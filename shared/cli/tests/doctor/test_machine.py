@@ -226,8 +226,9 @@ def test_an_env_file_that_others_may_read_or_git_keeps_is_a_problem(git_app: Pat
     path = git_app / ".env"
     path.write_text(f"OPENAI_API_KEY={SECRET}\n")
     path.chmod(0o644)
-    said = [found.said for found in app_checks(git_app, dict(os.environ)) if found.name == ".env"]
-    assert any("chmod 600" in text for text in said)
+    found = [found for found in app_checks(git_app, dict(os.environ)) if found.name == ".env"]
+    said = [each.said for each in found]
+    assert f"chmod 600 {path}" in [each.mend for each in found]
     assert any("does not ignore it" in text for text in said)
     subprocess.run(["git", "add", "--force", ".env"], cwd=git_app, check=True)
     said = [found.said for found in app_checks(git_app, dict(os.environ)) if found.name == ".env"]

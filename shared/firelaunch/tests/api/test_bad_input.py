@@ -337,3 +337,9 @@ def test_pages_on_localhost_may_call_and_pages_elsewhere_may_not(app: App, make_
     named = make_app(SETTINGS + '[cors]\norigins = ["https://app.example.com"]\n')
     assert allowed(named, "https://app.example.com") == "https://app.example.com"
     assert allowed(named, "https://appXexample.com") is None
+
+
+def test_an_unknown_parameter_is_answered_with_those_that_there_are(ada: User) -> None:
+    message = error_of(ada.get("/v1/chats?size=3"))["message"]
+    assert message.startswith("size: there is no such parameter. There are: ")
+    assert {"limit", "cursor"} <= set(message.replace(",", "").split())

@@ -454,3 +454,43 @@ def test_the_document_tells_a_new_record_a_change_and_a_record_apart(app: App) -
     assert {"limit", "cursor", "kind", "order", "eaten_at_from", "eaten_at_before", "place.city"} <= parameters
     validator = Draft202012Validator({**schemas["MealPage"], "components": document["components"]})
     validator.validate(schemas["MealPage"]["example"])
+
+
+class Booking(BaseModel):
+    name: str
+    seats: int = Field(ge=1)
+    day: str
+    place: int | bool
+    hour: int
+    minute: int
+
+
+def test_an_error_names_each_wrong_field_once_and_five_at_most(make: MakeApp) -> None:
+    routes = Routes("bookings")
+
+    @routes.post("/bookings")
+    def book(body: Booking) -> None:
+        """Book."""
+
+    ada = sign_in(make(routes), "ada")
+    wrong = {"name": 1, "seats": 0, "day": "x", "place": "maybe", "hour": 1, "minute": 2}
+    message = ada.post("/api/bookings", wrong).get_json()["error"]["message"]
+    assert [part.split(":")[0] for part in message.split("; ")] == ["name", "seats", "place.int"]
+    message = ada.post("/api/bookings", {"x": 1}).get_json()["error"]["message"]
+    assert [part.split(":")[0] for part in message.split("; ")] == [
+        "name",
+        "seats",
+        "day",
+        "place",
+        "hour",
+        "and 1 more",
+    ]
+
+
+def test_a_list_answers_an_unknown_filter_with_those_that_its_queries_give(ada: User) -> None:
+    refused = ada.get("/api/meals?name=Soup")
+    message = refused.get_json()["error"]["message"]
+    assert refused.status_code == 400
+    assert message.startswith("name: there is no such parameter. There are: ")
+    assert {"kind", "eaten_at_from", "order"} <= set(message.replace(",", "").replace(".", " ").split()), message
+    assert message.endswith("A collection's filters come from its queries")

@@ -122,6 +122,34 @@ def test_a_traceback_is_an_error_event_that_error_reporting_reads_as_pythons_own
         assert secret not in json.dumps(entry)
 
 
+def raised(error: Exception, **options: Any) -> None:
+    configure_logs(structured=False, **options)
+    try:
+        raise error
+    except type(error):
+        logging.getLogger("my_own_app").exception("failed")
+
+
+def test_on_a_laptop_a_mistake_in_code_has_its_message_and_other_messages_are_said_to_be_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    raised(NameError("name 'metre' is not defined, Bearer abcdefghijkl, ada@example.com"), laptop=True)
+    assert capsys.readouterr().err.splitlines()[-1] == "NameError: name 'metre' is not defined, [secret], [email]"
+    raised(ValueError(PRIVATE), laptop=True)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("ValueError (the message may quote")
+    assert "content = true" in last
+    raised(Odd(PRIVATE), laptop=True)
+    raised(NameError(PRIVATE))
+    assert PRIVATE not in capsys.readouterr().err
+
+
+def test_the_file_of_a_prompt_is_not_taken_for_an_address(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(structured=False)
+    logging.getLogger("my_own_app").warning("prompts/chat@1.md: no such prompt; ask chat@1.md.example.com")
+    assert "prompts/chat@1.md: no such prompt; ask [email]" in capsys.readouterr().err
+
+
 def test_exceptions_that_lead_to_each_other_in_a_ring_and_groups_are_told_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -107,6 +107,7 @@ def command(app: str, by: str | None, period: Period | None, months: int | None,
         with _opened(folders, now, every=all_apps or by == "app") as books:
             rows = _by_month(books, months, now) if months else _rows(books, by, chosen)
             forecast = None if by or months or period else _forecast(books, now)
+            offline = not months and {row["name"] for row in _rows(books, "model", chosen)} == {"offline"}
     except SettingsError:
         raise
     except FirelaunchError as error:
@@ -117,7 +118,10 @@ def command(app: str, by: str | None, period: Period | None, months: int | None,
         found = {"apps": apps, "rows": rows, "cost_micro_usd": total, "forecast_micro_usd": forecast}
         click.echo(json.dumps(found, indent=2))
         return
-    draw([(row["name"], row["cost_micro_usd"], dollars(row["cost_micro_usd"])) for row in rows])
+    asked = [row for row in rows if row["calls"] or row["cost_micro_usd"]]
+    draw([(row["name"], row["cost_micro_usd"], dollars(row["cost_micro_usd"])) for row in asked])
+    if offline:
+        click.echo("Answers of the offline model cost nothing.")
     click.echo(f"{_named(books)}, {f'{months} months' if months else chosen.name}: {dollars(total)}")
     if forecast is not None:
         click.echo(

@@ -44,6 +44,10 @@ in us-central1 (https://cloud.google.com/firestore/pricing). A database of which
 _PICO = 1_000_000
 
 
+def _counted(number: int, one: str) -> str:
+    return f"{number} {one}" if number == 1 else f"{number} {one}s"
+
+
 def idle_month(
     service: Service, schedules: Iterable[Schedule] = (), *, index: IndexKind | None = None
 ) -> list[tuple[str, int]]:
@@ -57,9 +61,14 @@ def idle_month(
     mebibytes = service.memory_bytes // 2**20
     second = _IDLE_PICODOLLARS + _IDLE_PICODOLLARS * mebibytes // 1024
     name, warm, secrets = service.name, service.min_instances, len(service.secrets)
-    items = [(f"{name}: {warm} warm instances of {service.memory}", warm * _MONTH_SECONDS * second // _PICO)]
+    items = [
+        (
+            f"{name}: {_counted(warm, 'warm instance')} of {service.memory}",
+            warm * _MONTH_SECONDS * second // _PICO,
+        )
+    ]
     if secrets:
-        items.append((f"{name}: {secrets} secrets", secrets * _SECRET_VERSION))
+        items.append((f"{name}: {_counted(secrets, 'secret')}", secrets * _SECRET_VERSION))
     active = _ACTIVE_PICODOLLARS + _ACTIVE_PICODOLLARS * mebibytes // 10_240
     for each in (*([service.work.sweep] if service.work else []), *schedules):
         items.append((f"{name}: Scheduler job {each.name}", _SCHEDULER_JOB))

@@ -66,6 +66,7 @@ def summary(
         "lock": list(_locks(settings, locks)),
         "backups": list(_backups(settings, place)),
         "alert": [_alert(settings)],
+        "budget": list(_budget(settings)),
     }
     lines = [line for topic, sentences in topics.items() for line in _topic(topic, sentences)]
     lines += _topic("cost", ["a month in which nobody uses it, without free allowances (tier 1 regions)"])
@@ -182,6 +183,19 @@ def _alert(settings: Settings) -> str:
         f"e-mails at {', '.join(parts[:-1])} and {parts[-1]} of {amount} a month, in the currency of your billing "
         "account, for the whole project; it stops nothing"
     )
+
+
+def _budget(settings: Settings) -> Iterator[str]:
+    """What the users of all plans together may have models cost."""
+    budget = settings.budget
+    bounds = [(budget.monthly_usd, "month"), (budget.daily_usd, "day")]
+    named = [f"${micro / 1_000_000:,.2f} a {period}" for micro, period in bounds if micro is not None]
+    if not named:
+        yield "none: the users of all plans together may spend without a bound; set budget.monthly_usd"
+        return
+    yield f"models cost the users of all plans together at most {' and '.join(named)}"
+    if budget.monthly_usd is None:
+        yield f"in a month of 31 days at most ${31 * (budget.daily_usd or 0) / 1_000_000:,.2f}"
 
 
 def _costs(costs: Sequence[tuple[str, int]]) -> Iterator[str]:

@@ -86,15 +86,15 @@ def _env_file(folder: Path, found: EnvFile, environ: Mapping[str, str]) -> Itera
     path = folder / ".env"
     if not path.is_file():
         return
-    problems = [*found.problems]
+    problems = [(text, f"mend it in {path}") for text in found.problems]
     if path.stat().st_mode & 0o077 and os.name == "posix" and _secret(found):
-        problems.append(f"others on this machine may read it: chmod 600 {path}")
+        problems.append(("other users of this machine may read it", f"chmod 600 {path}"))
     if _git(folder, "ls-files", "--error-unmatch", ".env"):
-        problems.append("git keeps it, and with it the keys: git rm --cached .env, and make new keys")
+        problems.append(("git keeps it, and with it the keys", "git rm --cached .env, and make new keys"))
     elif _git(folder, "rev-parse", "--is-inside-work-tree") and not _git(folder, "check-ignore", "-q", ".env"):
-        problems.append("git does not ignore it: add .env to .gitignore")
-    for text in problems:
-        yield problem(".env", text, f"mend it in {path}")
+        problems.append(("git does not ignore it", "add .env to .gitignore"))
+    for text, mend in problems:
+        yield problem(".env", text, mend)
     unlike = [name for name, value in found.values.items() if environ.get(name, value) != value]
     if unlike:
         said = f"{', '.join(unlike)} in the environment differs from .env; the environment counts"

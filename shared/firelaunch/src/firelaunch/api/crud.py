@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from flask import request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
@@ -193,6 +193,10 @@ class _Views(Generic[M]):
             admins_only()
 
 
+class _ListParameters(PageQuery):
+    on_unknown: ClassVar[str] = ". A collection's filters come from its queries"
+
+
 class _ListQuery(Generic[M]):
     """The query string of a collection's list: filters and orders of the queries that the collection declares."""
 
@@ -222,7 +226,7 @@ class _ListQuery(Generic[M]):
             str | None,
             Field(default=None, max_length=_CURSOR_CHARACTERS, description="next_cursor of the page before."),
         )
-        self.model = create_model(f"{collection.model.__name__}Query", __base__=PageQuery, **fields)
+        self.model = create_model(f"{collection.model.__name__}Query", __base__=_ListParameters, **fields)
 
     def _type(self, name: str) -> Any:
         kind = field_type(self._collection.model, name) | None

@@ -582,8 +582,9 @@ def _from_elsewhere() -> tuple[dict[str, Any], bool]:
     try:
         body = NewDocument.model_validate(request.get_json())
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        problems = error.errors(include_url=False, include_input=False, include_context=False)[:5]
+        said = (f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in problems)
+        raise BadRequest("; ".join(said)) from None
     if (body.url is None) == (body.upload is None):
         raise BadRequest("Send one of url and upload. A file goes to /v1/uploads, as multipart/form-data.")
     if body.url is not None:

@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from inspect import unwrap
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from flask import Flask, Request, Response, g, jsonify, request
+from flask import Flask, Request, Response, current_app, g, jsonify, request
 from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
 from flask_openapi3 import APIBlueprint, OpenAPI
 from flask_openapi3.models import Info
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_jsonable_python
 from werkzeug.exceptions import HTTPException
 
@@ -90,6 +91,9 @@ from .request_spans import begin_span, finish_span, leave_span
 from .tasks import upkeep_handlers
 from .unreadable import refusal_of
 from .url_rule import UrlRule
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = ["App", "handle_errors", "init_app", "invalid", "trust_hops"]
 
@@ -277,7 +281,10 @@ def init_app(app: App, services: Services, workflow: Workflow, handlers: Handler
         max_age=3600,
     )
     configure_logs(
-        structured=settings.environment.on_cloud_run, project=settings.cloud.project, content=settings.logs.content
+        structured=settings.environment.on_cloud_run,
+        project=settings.cloud.project,
+        content=settings.logs.content,
+        laptop=settings.environment.development,
     )
     if settings.environment.on_cloud_run:
         trust_hops(app, settings.cloud.forwarded_hops)
@@ -564,7 +571,31 @@ def _form(status: int, code: str, message: str) -> Response:
 
 def invalid(error: ValidationError) -> Response:
     """Return the response to a body, path or query that its model rejects."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    kind = TooLarge if problems[0]["type"] == "string_too_long" and problems[0]["loc"] == ("text",) else BadRequest
+    first_of_each: dict[Any, ErrorDetails] = {}  # a field of a union has a problem for each of its types
+    for problem in problems:
+        first_of_each.setdefault(problem["loc"][:1], problem)
+    said = [_said(problem, error.title) for problem in first_of_each.values()]
+    more = f"; and {len(said) - _MOST_PROBLEMS} more" if len(said) > _MOST_PROBLEMS else ""
+    return _answer(kind("; ".join(said[:_MOST_PROBLEMS]) + more))
+
+
+_MOST_PROBLEMS = 5
+"""The most problems of a request that its error names."""
+
+
+def _said(problem: ErrorDetails, model_name: str) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "body"
-    kind = TooLarge if problem["type"] == "string_too_long" and where == "text" else BadRequest
-    return _answer(kind(f"{where}: {problem['msg'].removeprefix('Value error, ')}"))
+    query = _query_model()
+    if problem["type"] == "extra_forbidden" and query is not None and query.__name__ == model_name:
+        names = ", ".join(field.alias or name for name, field in query.model_fields.items()) or "none"
+        return f"{where}: there is no such parameter. There are: {names}{getattr(query, 'on_unknown', '')}"
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _query_model() -> type[BaseModel] | None:
+    """Return the model of the query of the view that the request is for, if it has one."""
+    view = unwrap(current_app.view_functions[request.endpoint or "static"])
+    model = get_type_hints(view).get("query")
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None

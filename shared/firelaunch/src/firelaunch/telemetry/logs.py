@@ -4,8 +4,9 @@ Cloud Run sorts the JSON lines by severity and trace. There is one configuration
 every logger of the process.
 
 No text of a user and no token is logged. Contents go to :data:`CONTENT`, which is silent unless the settings turn it
-on. For exceptions that are not our own, only type and place are logged, because their messages may quote data. And
-addresses and keys are removed from every line before it is written.
+on. For exceptions that are not our own, only type and place are logged, because their messages may quote data. On a
+laptop those that a mistake in code raises have their message. And addresses and keys are removed from every line before
+it is written.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ __all__ = [
 
 CONTENT = logging.getLogger("firelaunch.content")
 """The logger for users' texts, models' answers and providers' messages. It is silent unless ``logs.content`` is on."""
+
+_PROMPT_FILE = re.compile(r"[\w.%+-]+@\d+\.md")
+"""Matches the name of a prompt's version, such as ``chat@1.md``, which :data:`EMAIL` matches as well."""
 
 EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
@@ -79,24 +83,54 @@ _CAUSE = "\nThe above exception was the direct cause of the following exception:
 _CONTEXT = "\nDuring handling of the above exception, another exception occurred:\n"
 
 
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+)
+"""Exceptions of Python's own that mistakes in code raise. A ValueError quotes the value, often a user's text."""
+
+_LEFT_OUT = " (the message may quote a user's text; content = true in [logs] of firelaunch.toml shows it)"
+
+
 class _Redacting(logging.Formatter):
-    def __init__(self, form: str | None, *, content: bool) -> None:
+    def __init__(self, form: str | None, *, content: bool, laptop: bool = False) -> None:
         super().__init__(form)
-        self._content = content
+        self._content, self._laptop = content, laptop
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         if self._content:
             return super().formatException(ei)
-        return "\n".join(_frames(ei[1], set()))
+        return "\n".join(_frames(ei[1], set(), laptop=self._laptop))
 
     def clean(self, text: str) -> str:
         """Return ``text`` without keys and tokens, and without addresses unless contents are logged."""
         text = SECRET.sub("[secret]", text)
-        return text if self._content or "@" not in text else EMAIL.sub("[email]", text)
+        return text if self._content or "@" not in text else EMAIL.sub(_masked, text)
 
 
-def _frames(error: BaseException, seen: set[int]) -> list[str]:
-    """Return the lines of a traceback in Python's own form, without the messages of exceptions that are not our own.
+def _masked(found: re.Match[str]) -> str:
+    return found[0] if _PROMPT_FILE.fullmatch(found[0]) else "[email]"
+
+
+def _last_line(error: BaseException, *, laptop: bool) -> str:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    if isinstance(error, FirelaunchError) or (
+        laptop and kind.__module__ == "builtins" and isinstance(error, _MISTAKES)
+    ):
+        return f"{name}: {error}"
+    return name + (_LEFT_OUT if laptop and error.args else "")
+
+
+def _frames(error: BaseException, seen: set[int], *, laptop: bool) -> list[str]:
+    """Return the lines of a traceback in Python's own form, without messages that may quote data.
 
     We choose the messages of our own. Error Reporting reads the form that ``traceback`` writes, and groups by frames.
     """
@@ -104,16 +138,14 @@ def _frames(error: BaseException, seen: set[int]) -> list[str]:
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     lines = []
     if before is not None and id(before) not in seen:
-        lines = [*_frames(before, seen), _CAUSE if error.__cause__ is not None else _CONTEXT]
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        lines = [*_frames(before, seen, laptop=laptop), _CAUSE if error.__cause__ is not None else _CONTEXT]
     lines.append("Traceback (most recent call last):")
     if error.__traceback__ is not None:
         lines.append("".join(traceback.format_tb(error.__traceback__)).rstrip("\n"))
-    lines.append(f"{name}: {error}" if isinstance(error, FirelaunchError) else name)
+    lines.append(_last_line(error, laptop=laptop))
     for number, part in enumerate(getattr(error, "exceptions", ()), 1):
         if isinstance(part, BaseException) and id(part) not in seen:
-            lines += [f"---------------- {number} ----------------", *_frames(part, seen)]
+            lines += [f"---------------- {number} ----------------", *_frames(part, seen, laptop=laptop)]
     return lines
 
 
@@ -200,19 +232,22 @@ class _Handler(logging.StreamHandler[Any]):
         logging.getLogger(__name__).error("a line of the logger %s cannot be formatted (%s): %s", *args)
 
 
-def configure_logs(*, structured: bool, project: str = "", content: bool = False) -> None:
+def configure_logs(*, structured: bool, project: str = "", content: bool = False, laptop: bool = False) -> None:
     """Send the logs of this process to standard error. A later call replaces an earlier one.
 
     Args:
         structured: write JSON lines rather than plain ones.
         project: the Google Cloud project, for the link from a line to its trace.
         content: whether the logs may contain users' texts and models' answers.
+        laptop: whether the app runs on a laptop, where mistakes in code are shown with their messages.
     """
     # Our lines don't show the caller, so don't look it up for each (https://docs.python.org/3/howto/logging.html#optimization).
     logging._srcfile = None
     handler = _Handler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    handler.setFormatter(_Json(project, content=content) if structured else _Plain(form, content=content))
+    handler.setFormatter(
+        _Json(project, content=content) if structured else _Plain(form, content=content, laptop=laptop)
+    )
     CONTENT.disabled = not content
     root = logging.getLogger()
     # Other stream handlers would write every line a second time, without redaction. Handlers of tests are kept.

@@ -7,7 +7,7 @@ import * as figures from "./figures.js";
 import { jobsView, peopleView, table } from "./people.js";
 import { openRequest, requestsView, scrolled } from "./requests.js";
 
-const { RANGES, compact, dollars, number, percent, seconds, times } = figures;
+const { RANGES, compact, counted, dollars, number, percent, seconds, times } = figures;
 const DEVELOPMENT = document.body.dataset.development === "true";
 const TOKEN = "firelaunch-ops";
 const VIEWS = ["overview", "requests", "jobs", "people"];
@@ -215,13 +215,13 @@ function tiles({ now: { totals }, then, ratings }) {
     { className: "tiles" },
     tile("Cost", dollars(totals.cost_micro_usd), against(before?.cost_micro_usd, dollars)),
     tile("Requests", number(totals.requests), against(before?.requests, number)),
-    tile("Failed", percent(totals.failed, totals.requests), `${number(totals.failed)} requests`),
+    tile("Failed", percent(totals.failed, totals.requests), counted(totals.failed, "request")),
     tile("First token, p95", seconds(totals.first_token_ms.p95), before?.first_token_ms.count ? `${seconds(before.first_token_ms.p95)} before` : ""),
     tile("Answer, p95", seconds(totals.total_ms.p95), before?.total_ms.count ? `${seconds(before.total_ms.p95)} before` : ""),
-    tile("Found nothing", percent(totals.empty, totals.searched), `of ${number(totals.searched)} searches`),
-    tile("Fallbacks", number(totals.fallbacks), `${number(totals.retries)} retries`),
-    tile("From the cache", percent(totals.cached, totals.requests), `${number(totals.cached)} requests`),
-    tile("Rated down", percent(ratings.down, rated), `of ${number(rated)} ratings`),
+    tile("Found nothing", percent(totals.empty, totals.searched), `of ${counted(totals.searched, "search", "searches")}`),
+    tile("Fallbacks", number(totals.fallbacks), counted(totals.retries, "retry", "retries")),
+    tile("From the cache", percent(totals.cached, totals.requests), counted(totals.cached, "request")),
+    tile("Rated down", percent(ratings.down, rated), `of ${counted(rated, "rating")}`),
   );
 }
 
@@ -230,7 +230,7 @@ function why(range, loaded) {
   const title = make("h2", {}, "Why it costs what it costs");
   if (!change) return make("section", { className: "card why" }, title, make("p", { className: "faint" }, "There is nothing to compare this time with."));
   const { rise, earlier, requests, each, causes } = change;
-  const parts = [make("p", {}, make("b", {}, sentence(rise, earlier)), earlier ? ` than ${RANGES[range].before} (${dollars(earlier)}). ` : `. In ${RANGES[range].before} nothing was used.`, reasons(requests, each))];
+  const parts = [make("p", {}, make("b", {}, sentence(rise)), earlier ? ` than ${RANGES[range].before} (${dollars(earlier)})${rise ? `, ${times((earlier + rise) / earlier)} as much` : ""}. ` : `. In ${RANGES[range].before} nothing was used.`, reasons(requests, each))];
   if (causes.length && rise) {
     const rows = causes.map(({ part, name, by, before }) => [figures.PARTS[part] ?? "User", name, `${by > 0 ? "+" : ""}${dollars(by)}`, percent(Math.abs(by), Math.abs(rise)), before ? dollars(before) : "new"]);
     parts.push(scrolled("What changed most", table(["By", "Most of it", "Change", "Of the change", "Before"], rows)));
@@ -239,9 +239,9 @@ function why(range, loaded) {
   return make("section", { className: "card why" }, title, ...parts, make("p", {}, link));
 }
 
-function sentence(rise, earlier) {
+function sentence(rise) {
   if (!rise) return "No more and no less";
-  return `${dollars(Math.abs(rise))} ${rise > 0 ? "more" : "less"}${earlier ? `, ${times((earlier + rise) / earlier)}` : ""}`;
+  return `${dollars(Math.abs(rise))} ${rise > 0 ? "more" : "less"}`;
 }
 
 function reasons(requests, each) {
