@@ -237,9 +237,9 @@ def test_each_code_that_a_page_names_after_a_status_is_an_errors(page: Path) -> 
 
 
 def test_the_table_of_sizes_has_the_settings_defaults() -> None:
+    from firelaunch.errors import size_text
     from firelaunch.settings.app import Settings
     from firelaunch.settings.plans import Plan
-    from firelaunch.sizes import size_text
 
     page = (ROOT / "docs" / "limits.md").read_text()
     rows = re.findall(r"^\|[^|]+\| ([^|]+) \| `(\w+)\.([\w.<>]+)` \| 4", page, re.MULTILINE)

@@ -57,6 +57,7 @@ __all__ = [
     "ToolLimitReached",
     "Unauthenticated",
     "error_of",
+    "size_text",
 ]
 
 
@@ -511,3 +512,15 @@ def error_of(code: str) -> FirelaunchError:
             return kind()
         kinds += kind.__subclasses__()
     return FirelaunchError()
+
+
+_UNITS = ((2**20, 1, "MiB"), (10**6, 10, "MB"), (2**10, 1, "KiB"), (10**3, 1, "KB"))
+"""The bytes of a unit, into how many parts it may be divided, and its name."""
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes in the largest unit that says it exactly, such as ``20 MiB`` or ``3.5 MB``."""
+    for unit, parts, name in _UNITS:
+        if size >= unit and not size * parts % unit:
+            return f"{size / unit:,g} {name}"
+    return f"{size:,} {'byte' if size == 1 else 'bytes'}"

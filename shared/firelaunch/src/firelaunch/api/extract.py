@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from ..errors import InvalidSchema, TooLarge
-from ..sizes import size_text
+from ..errors import InvalidSchema, TooLarge, size_text
 from .base import Body, caller, example, services
 from .chats import TurnUsage
 from .examples import ORDER, ORDER_SCHEMA, ORDERED, REQUEST, USED

@@ -19,12 +19,11 @@ from pydantic import BaseModel, PydanticSchemaGenerationError
 from werkzeug.exceptions import ClientDisconnected
 from werkzeug.routing import Map, Rule
 
-from ..errors import NoUploadRoom, RateLimited, SettingsError, TooLarge
+from ..errors import NoUploadRoom, RateLimited, SettingsError, TooLarge, size_text
 from ..identity import Caller
 from ..identity.base import VISITOR, AnonymousAccount
 from ..settings.app import Settings
 from ..settings.plans import Plan
-from ..sizes import size_text
 from ..slots import Pace, Room, Slots
 from ..turns.attachments import MOST_ATTACHMENTS
 from .base import CALLER_KEY, admins_only, backend, caller, data, need_feature

@@ -13,8 +13,7 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from ..errors import BadRequest, TooLarge
-from ..sizes import size_text
+from ..errors import BadRequest, TooLarge, size_text
 
 if TYPE_CHECKING:
     from werkzeug.sansio.multipart import Event

@@ -33,6 +33,7 @@ from ..errors import (
     ScopeViolation,
     TooLarge,
     TooMany,
+    size_text,
 )
 from ..jobs import Job, Jobs, Kind, Prepared
 from ..llm.types import FinishedCall, token_bound
@@ -44,7 +45,6 @@ from ..rag.versions import State, Version, Versions
 from ..scope import Scope, is_record_text, record_text_id
 from ..settings.app import DocumentSettings as Policy
 from ..settings.app import Plan
-from ..sizes import size_text
 from ..store.base import SERVER_TIME, Create, Delete, Document, Filter, Increment, Order, Query, Set, Update, Write
 from ..store.fence import Fence
 from ..store.guard import Guard

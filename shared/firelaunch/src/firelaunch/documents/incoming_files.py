@@ -18,10 +18,9 @@ from hashlib import sha256
 from secrets import token_hex
 from typing import IO
 
-from ..errors import FirelaunchError, TooLarge
+from ..errors import FirelaunchError, TooLarge, size_text
 from ..rag.files import ScopedFiles, incoming_folder
 from ..scope import Scope
-from ..sizes import size_text
 
 __all__ = ["IncomingFile", "IncomingFiles"]
 

@@ -20,12 +20,11 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from typing import IO, Any, Final, TypeVar
 
-from ..errors import BadRequest, Conflict, Fenced, InvalidId, NotFound, PreconditionFailed, TooLarge
+from ..errors import BadRequest, Conflict, Fenced, InvalidId, NotFound, PreconditionFailed, TooLarge, size_text
 from ..metering.retries import Retries
 from ..paging import Page, page_after, page_cursor
 from ..rag.files import FilePieces, ScopedFiles
 from ..scope import Scope
-from ..sizes import size_text
 from ..store.base import Create, Delete, Document, Order, Query, Update
 from ..store.fence import Fence
 from ..store.guard import Guard

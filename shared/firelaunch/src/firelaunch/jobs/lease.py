@@ -16,8 +16,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..errors import AlreadyExists, Fenced, FirelaunchError, NotFound, PreconditionFailed, StoreError, TooLarge
-from ..sizes import size_text
+from ..errors import (
+    AlreadyExists,
+    Fenced,
+    FirelaunchError,
+    NotFound,
+    PreconditionFailed,
+    StoreError,
+    TooLarge,
+    size_text,
+)
 from ..store.base import DELETE_FIELD, Update, Write
 from ..telemetry.names import EVENT, EVENT_DEAD_JOB
 from .base import PAYLOAD_BYTES, Job, event

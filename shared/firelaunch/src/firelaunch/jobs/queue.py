@@ -20,11 +20,11 @@ from ..errors import (
     PreconditionFailed,
     ScopeViolation,
     TooLarge,
+    size_text,
 )
 from ..paging import Page, page_after, page_cursor
 from ..scope import Scope
 from ..settings.app import JobSettings as Policy
-from ..sizes import size_text
 from ..store.base import DELETE_FIELD, Create, Document, Filter, Order, Query, Update
 from ..store.scoped import ScopedStore
 from ..telemetry.spans import SPAN

@@ -18,11 +18,10 @@ from typing import Any, Final
 
 from ..chats.store import file_prefix
 from ..documents.kept_files import KeptFile, KeptFiles
-from ..errors import BadRequest, FileNotTaken, NotFound, NoUploadRoom, TooLarge
+from ..errors import BadRequest, FileNotTaken, NotFound, NoUploadRoom, TooLarge, size_text
 from ..llm.attachments import IMAGE_TOKENS, Attachment, Kind, kind_of
 from ..llm.gateway import Gateway
 from ..scope import Scope
-from ..sizes import size_text
 from ..slots import Room
 from ..store.base import Document, Query
 from ..store.scoped import ScopedStore

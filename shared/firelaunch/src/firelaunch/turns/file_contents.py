@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Final
 
-from ..errors import BadRequest, FileNotTaken, NoUploadRoom, TooLarge
+from ..errors import BadRequest, FileNotTaken, NoUploadRoom, TooLarge, size_text
 from ..llm.attachments import AUDIO_TOKENS_A_SECOND, IMAGE_TOKENS, KINDS, PAGE_TOKENS, Attachment, kind_of
 from ..llm.audio_length import seconds_bound
-from ..sizes import size_text
 
 __all__ = ["MOST_PAGES", "FileLimits", "check_beginning", "measured", "media_type_of"]
 

@@ -29,6 +29,7 @@ from ...errors import (
     PreconditionFailed,
     TooLarge,
     TooMany,
+    size_text,
 )
 from ...llm.types import text_bound
 from ...metering.reservations import Quote, Reservation
@@ -42,7 +43,6 @@ from ...rag.versions import READER, Version
 from ...rag.web.crawl import CrawlLimits, WebPage, crawl
 from ...records.collection import Collection
 from ...scope import is_record_text
-from ...sizes import size_text
 from ...store.base import Document, Update
 from ...store.changes import apply_update
 from ...store.fence import Fence

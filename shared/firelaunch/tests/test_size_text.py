@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from firelaunch.sizes import size_text
+from firelaunch.errors import size_text
 
 
 @pytest.mark.parametrize(
