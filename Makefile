@@ -20,7 +20,7 @@ setup: ## Put everything into .venv; an interrupted set-up goes on where it stop
 help: ## List these targets
 	@awk -f tools/help.awk $(MAKEFILE_LIST)
 
-app: setup ## Make an app under apps/, asking what it needs; elsewhere: make app INTO=../products
+app: setup ## Make an app under apps/, asking seven questions; elsewhere: make app INTO=../products
 	@$(BIN)/firelaunch new $(if $(INTO),--into "$(INTO)")
 
 demo: setup ## Make apps/demo, start it, talk to it, stay up; ONCE=1 ends after the exchange

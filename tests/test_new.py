@@ -14,9 +14,9 @@ NAME = {f"GIT_{who}_{what}": "ada@example.com" for who in ("AUTHOR", "COMMITTER"
 
 
 SAID_OF_QUESTIONS = (
-    ("README.md", "Eight"),
-    ("Makefile", "eight"),
-    ("shared/cli/src/firelaunch_cli/commands/new.py", "eight"),
+    ("README.md", "Seven"),
+    ("Makefile", "seven"),
+    ("shared/cli/src/firelaunch_cli/commands/new.py", "seven"),
 )
 """Where people are told how many questions they are asked."""
 
@@ -64,7 +64,7 @@ def test_whoever_is_asked_gets_a_git_by_the_enter_key(repo: Path, answer: str, m
     numbers = [int(number) for number in re.findall(r"\[\d+/(\d+)\]", done.stdout)]
     assert numbers == [7] * 7
     for path, said in SAID_OF_QUESTIONS:
-        assert f"{said} questions" in (ROOT / path).read_text(), "the seven, and the one for a git"
+        assert f"{said} questions" in (ROOT / path).read_text(), "the question for a git is told apart"
     assert (repo / "apps" / "asked" / ".git").is_dir() is made
 
 
