@@ -105,7 +105,7 @@ def bomb(name: str, content: bytes) -> bytes:
 ENTITIES = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "' + b"ha" * 50_000 + b'">]><x>' + b"&a;" * 50_000 + b"</x>"
 
 HOSTILE = {
-    "nothing.txt": b"",
+    "nothing.txt": b"\n",
     "cut.pdf": pdf([lines_of("Some text.")])[:200],
     "locked.pdf": pdf([lines_of("Some text.")], protected=True),
     "zip-bomb.docx": bomb("word/document.xml", bytes(400 * 2**20)),
