@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("firelaunch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("firelaunch")
 
+# A worker of pytest-xdist has COLUMNS, for which commands break their lines as for a terminal.
+os.environ.pop("COLUMNS", None)
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long tests to ``make test-long``, which runs them and no other."""

@@ -16,7 +16,7 @@ from javascript import install as packages
 
 from .attempts import Attempt, Operation, places
 from .rest import Rest
-from .run import ACTING, DENY_ALL, DOCUMENT, Report
+from .run import ACTING, DENY_ALL, Report, seed
 from .tokens import TOKENS
 
 __all__ = ["NoJavaScript", "install", "run_javascript"]
@@ -45,7 +45,7 @@ def run_javascript(emulator: Emulator, rules: str, attempts: Sequence[Attempt], 
     closed, project = (f"demo-{secrets.token_hex(8)}" for _ in range(2))
     for name, source in ((closed, DENY_ALL), (project, rules)):
         rest = Rest(emulator.host, name)
-        rest.put({place.path: DOCUMENT for place in places()})
+        seed(rest, places())
         rest.close()
         emulator.load_rules(name, source)
     canaries = [Attempt(ACTING, operation, allowed=False) for operation in _own()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,7 +18,7 @@ from .attempts import Attempt, Operation, own_places, places
 from .client import allowed
 from .listen import listen
 from .rest import Rest, Unclear
-from .table import GROUPS
+from .table import GROUPS, Place
 from .tokens import TOKENS, USERS
 
 __all__ = ["ACTING", "DENY_ALL", "DOCUMENT", "Report", "check_that_rules_bind", "run"]
@@ -117,8 +117,7 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: 
         return clients.setdefault(token, emulator.client_as(project, TOKENS[token], database))
 
     try:
-        rest.put({place.path: {**DOCUMENT, "role": place.role} for place in (*places(), *own_places())})
-        rest.put({f"apps/gamma/groups/{group}/members/{uid}": {"role": "owner"} for group, uid in _elsewhere()})
+        seed(rest, (*places(), *own_places()))
         emulator.load_rules(project, DENY_ALL, database)
         check_that_rules_bind(rest, tokens[ACTING], client(ACTING))
         emulator.load_rules(project, rules, database)
@@ -142,6 +141,12 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: 
         rest.close()
         for opened in clients.values():
             opened.close()
+
+
+def seed(rest: Rest, wanted: Iterable[Place]) -> None:
+    """Put a document at each place, and memberships of groups with the same ids in a third app."""
+    rest.put({place.path: {**DOCUMENT, "role": place.role} for place in wanted})
+    rest.put({f"apps/gamma/groups/{group}/members/{uid}": {"role": "owner"} for group, uid in _elsewhere()})
 
 
 def _elsewhere() -> Iterator[tuple[str, str]]:

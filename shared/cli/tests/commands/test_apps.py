@@ -88,7 +88,7 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(main, words)
 
 
-ELSEWISE = {"data", "demo", "erase", "eval", "new", "rules", "test-rules", "verify"}
+ELSEWISE = {"completion", "data", "demo", "erase", "eval", "new", "rules", "test-rules", "verify"}
 """Commands with no app as their only first argument."""
 
 
