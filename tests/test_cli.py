@@ -9,8 +9,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -35,6 +38,16 @@ PLACES = (
     "[1] caching.md, Caching > Answers",
 )
 """Where the answers to the demo's questions are."""
+
+
+@contextmanager
+def _process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block, also where a test fails and has not stopped it."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def nobody_listens(port: int) -> bool:
@@ -122,7 +135,7 @@ def test_a_demo_that_stays_up_takes_its_server_along_however_it_ends(repo: Path,
     port = free_port()
     command = [PYTHON, "-m", "firelaunch_cli", "demo", "--port", str(port)]
     env = clean_environ(PYTHONUNBUFFERED="1")
-    with subprocess.Popen(command, cwd=repo, env=env, stdout=subprocess.PIPE, text=True) as demo:
+    with _process(command, cwd=repo, env=env, stdout=subprocess.PIPE) as demo:
         assert demo.stdout is not None
         assert any("stays up" in line for line in demo.stdout)
         assert httpx.get(f"http://127.0.0.1:{port}/live", trust_env=False).status_code == 200
@@ -139,7 +152,7 @@ def test_serve_runs_an_app_as_the_process_itself_so_that_signals_reach_it(repo: 
     port = free_port()
     assert firelaunch(repo, "new", "--no-input", "app_slug=mine").returncode == 0
     command = [PYTHON, "-m", "firelaunch_cli", "serve", "mine", "--port", str(port)]
-    with subprocess.Popen(command, cwd=repo, env=clean_environ(), stderr=subprocess.PIPE, text=True) as server:
+    with _process(command, cwd=repo, env=clean_environ(), stderr=subprocess.PIPE) as server:
         assert server.stderr is not None
         said = next(line for line in server.stderr if "ready on" in line)
         where = f"http://127.0.0.1:{port}"
