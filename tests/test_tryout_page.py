@@ -511,8 +511,8 @@ def test_documents_are_put_up_with_their_progress_and_one_that_cannot_be_read_wi
     )
     document_of(there, tmp_path, "long.txt", "\n\n".join(f"Word {number} " * 90 for number in range(1500)))
     assert there("shares.length") > 0
-    empty = tmp_path / "empty.pdf"
-    empty.write_bytes(b"")
+    empty = tmp_path / "empty.txt"
+    empty.write_bytes(b"\n")
     there.choose("#file", empty)
     there.until("#files .failed", "empty")
     there.reload()

@@ -119,7 +119,7 @@ def test_a_passage_is_not_shown_for_one_that_was_there_before_it(site: Site) -> 
 
 def test_a_document_that_could_not_be_read_has_no_text(site: Site) -> None:
     ada = sign_in(site.app, "ada")
-    document = put_up(ada, "empty.md", b"")
+    document = put_up(ada, "empty.md", b"\n")
     answer = ada.get(f"/v1/documents/{document}/text")
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (409, "conflict")
 

@@ -93,7 +93,7 @@ def test_the_templates_models_lived_on_when_the_table_was_checked_and_have_a_pri
     for model in (choice["chat"], choice["cheap"], *choice["fallback"]):
         found = retirement_of(model)
         assert found is None or found.day - CHECKED > timedelta(days=NOTICE_DAYS)
-        Prices(provider, {}).check(provider, [model])
+        Prices(provider, {}).check(provider, [model], "the template")
 
 
 def test_the_docs_show_the_table_and_the_templates_models() -> None:

@@ -224,10 +224,10 @@ def test_cost_is_what_the_price_table_itself_calculates(asked: int, cached: int,
 
 def test_a_model_without_a_price_is_refused_by_name() -> None:
     prices = Prices("offline", {"mine": Price(input="1", output="1")})  # type: ignore[arg-type]
-    prices.check("openai", ["mine", "gpt-5.4-mini"])
-    prices.check("vertex", ["gemini-2.5-flash", "google/gemini-2.5-flash"])
+    prices.check("openai", ["mine", "gpt-5.4-mini"], "OPENAI_MODEL")
+    prices.check("vertex", ["gemini-2.5-flash", "google/gemini-2.5-flash"], "models.vertex")
     with pytest.raises(SettingsError, match="'imagined'"):
-        prices.check("openai", ["mine", "imagined"])
+        prices.check("openai", ["mine", "imagined"], "OPENAI_MODEL")
 
 
 @given(st.text())
