@@ -33,7 +33,7 @@ FIRST = {
     "reopened": f"POST {_PATH} HTTP/1.1\r\nHost: app\r\nX-Slow: ".encode(),
     "flood": _WHOLE,
 }
-"""What each kind of client sends first."""
+"""The first bytes that each kind of client sends."""
 
 _DRIPS = {"slow heads": b"x", "slow bodies": b" ", "slow chunks": b"1\r\n \r\n"}
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR

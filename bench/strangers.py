@@ -1,4 +1,4 @@
-"""What clients without a token, and one user who floods, do to others: probes that answer, and the p95 of a turn.
+"""Measure what clients without a token, and one user who floods, do to probes and to another user's turns.
 
 1,000 connections of each kind (``bench/hostile_clients.py``) hold on to the template's app under its own gunicorn
 settings, and to the same app behind nginx; the functions' server is asked for a refusal meanwhile. Each server runs on
@@ -43,7 +43,7 @@ SLOW = size(
 
 @dataclass
 class Seen:
-    """What the probes and the user saw in one stretch of time. A refused or broken turn counts as failed."""
+    """The answers that the probes and the user got in one stretch of time. A refused or broken turn is a failed one."""
 
     probes: int = 0
     probes_failed: int = 0
@@ -214,7 +214,7 @@ def app() -> Iterator[Target]:
 
 @contextlib.contextmanager
 def behind_nginx() -> Iterator[Target]:
-    """The same app, with nginx in front of it."""
+    """Serve the app with nginx in front of it."""
     with app() as direct, tempfile.TemporaryDirectory() as scratch:
         port = free_port()
         config = Path(scratch) / "nginx.conf"

@@ -36,7 +36,7 @@ _IMPORTED = (
     "firelaunch.services.build",
     "firelaunch.settings.app",
 )
-"""What every app imports."""
+"""The modules that every app imports."""
 
 
 class ForkedProcess:

@@ -1,1 +1,1 @@
-"""What becomes of a served app, its users and its books when the machine below it fails."""
+"""Play faults of the machine to a served app, and look at its users' data and its books afterwards."""

@@ -26,7 +26,7 @@ _STEPS = {
     EmbeddedIndex: ("upsert", "delete"),
     LocalFiles: ("put", "copy", "delete"),
 }
-"""What leaves a trace on disk."""
+"""The methods that write to the disk, by their class."""
 
 
 class _Steps:

@@ -43,7 +43,7 @@ class Skipped(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a fault cost.
+    """The cost of a fault.
 
     Attributes:
         lost: messages, answers and documents that a client was told are stored, and that are not there once.

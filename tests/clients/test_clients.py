@@ -78,5 +78,5 @@ def test_the_documents_versions_are_those_that_are_tried() -> None:
 
 
 def test_too_many_models_are_a_fault() -> None:
-    assert name_faults(["Chat"] * 126) == ["126 models"]
+    assert name_faults(["Chat"] * 100) == ["100 models"]
     assert name_faults(["Chat"] * 99) == []

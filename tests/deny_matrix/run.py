@@ -32,7 +32,7 @@ DOCUMENT = {
     "role": "editor",
     "embedding": (1.0, 0.0, 0.2),
 }
-"""What every place holds, but that a membership's role is its group's."""
+"""The document at every place, except that a membership's role is its group's."""
 ACTING = "ada, a member of alpha"
 """The token of the canary."""
 

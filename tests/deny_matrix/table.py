@@ -169,7 +169,7 @@ class Place:
 
     @property
     def role(self) -> str:
-        """What the document says its role is: that of the group's member, where it is a membership."""
+        """The role in the document: the member's in the group, if the document is a membership."""
         parts = self.template.split("/")
         role = GROUPS.get(parts[3]) if parts[2:3] == ["groups"] else None
         return role or "editor"

@@ -22,7 +22,7 @@ _USERS = 200
 
 _WORDS = 3_000
 _DOCUMENTS, _CHATS = 6, 8
-"""What a user keeps at most: more is deleted."""
+"""The most documents or chats that a user keeps; more are deleted."""
 
 
 class Models(ModelServer):

@@ -25,17 +25,17 @@ BUSY = 0.6
 _EVERY = 1.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 FIGURES = {"rss_mb": "MB", "pss_mb": "MB", "threads": "threads", "files": "files", "sockets": "sockets"}
-"""What is looked at, and its unit. Memory is that of all processes, the rest of gunicorn and its worker."""
+"""The figures that are sampled, with their units. Memory is of all processes, the rest of gunicorn and its worker."""
 
 FLAT = {"rss_mb": 0.3, "pss_mb": 0.3, "threads": 0.2, "files": 0.5, "sockets": 0.5}
-"""What a figure may rise in a minute and still be called flat: less than 0.5 GB a day."""
+"""How much a figure may rise in a minute and still be called flat: less than 0.5 GB a day."""
 
 Say = Callable[[str], object]
 
 
 @dataclass(slots=True)
 class Report:
-    """What became of one app.
+    """The samples and slopes of one app.
 
     ``slopes`` are by the minute, of the time after the first ``settling_minutes``; ``first`` and ``last`` are the
     medians of the first and the last minute of that time, and ``most`` is the highest of all.

@@ -1,4 +1,4 @@
-"""What one user may ask of an instance: no route without a limit, and each says when to try again."""
+"""No route is without a limit for each user, and each limit says when to try again."""
 
 from __future__ import annotations
 

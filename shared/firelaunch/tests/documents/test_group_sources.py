@@ -1,4 +1,4 @@
-"""What comes into a group other than by a request's file: pages of sites, uploads, and the texts of its records."""
+"""Groups take in pages of sites, uploads by Storage, and the texts of their records."""
 
 from __future__ import annotations
 

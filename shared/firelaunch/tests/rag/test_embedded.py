@@ -189,7 +189,7 @@ TOPICS = ("aspirin dose fever the", "wing lift flow", "refund policy the order",
 
 
 def ranked_by_sqlite(index: EmbeddedIndex, scope: Scope, question: str) -> dict[str, float]:
-    """What SQLite's own BM25 finds for a question, each entry with its score."""
+    """Return the entries that SQLite's own BM25 finds for a question, with their scores."""
 
     def any_of(terms: Iterable[str]) -> str:
         return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"

@@ -186,7 +186,7 @@ def _alert(settings: Settings) -> str:
 
 
 def _budget(settings: Settings) -> Iterator[str]:
-    """What the users of all plans together may have models cost."""
+    """Yield the lines on how much the users of all plans together may spend on models."""
     budget = settings.budget
     bounds = [(budget.monthly_usd, "month"), (budget.daily_usd, "day")]
     named = [f"${micro / 1_000_000:,.2f} a {period}" for micro, period in bounds if micro is not None]

@@ -103,7 +103,7 @@ class JoinBody(Body):
 
 
 class GroupMemberBody(Body):
-    """What to change of a member: the role, for owners, or one's own name."""
+    """A member's new role, which owners set, or your own new name."""
 
     model_config = example({"role": "editor"})
     role: GroupRole | None = None

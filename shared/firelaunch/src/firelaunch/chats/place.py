@@ -44,7 +44,7 @@ class ChatPlace:
 
     @property
     def key_prefix(self) -> str:
-        """What tells requests of one user to different owners' chats apart in their ids."""
+        """The beginning of a request's key, so that equal keys of one user for chats of different owners don't meet."""
         return "" if self.scope.group is None else f"group\n{self.scope.group}\n"
 
     @property

@@ -51,7 +51,7 @@ _Key = tuple[str, str]
 
 
 class _Signs(NamedTuple):
-    """What says how far the vectors are to be trusted.
+    """The signs of how far the vectors are to be trusted, from one question or as means over many.
 
     Args:
         vectors_best: the score that the words give to the vectors' best hit.

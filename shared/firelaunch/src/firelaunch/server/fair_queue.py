@@ -18,7 +18,7 @@ _STRANGERS_NEW_SECONDS = 0.1
 """Seconds for which a request counts as new. After that it is taken to wait for something, such as a model."""
 
 SERVICE = "/"
-"""What no user's id begins with."""
+"""The beginning of a service's caller id. No user's id begins so."""
 
 _NEW_AT_A_TIME = 4
 """The most new requests of one caller that are answered at a time; of one who asks often, one."""

@@ -588,7 +588,7 @@ class Settings(_Section):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What stops nothing, and is probably not meant: one sentence each, with its mend."""
+        """Settings that stop nothing and are probably mistakes: a sentence each, with its mend."""
         env = self.environment
         if env.openai_model and self.provider == "offline":
             return (

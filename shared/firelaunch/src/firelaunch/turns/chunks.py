@@ -1,4 +1,4 @@
-"""What an app's workflow gives: the chunks of the answer, and errors that name the workflow where it gives others."""
+"""Take an answer's chunks from the app's workflow, and name the workflow in the error if it gives anything else."""
 
 from __future__ import annotations
 

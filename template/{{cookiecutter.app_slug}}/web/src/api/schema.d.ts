@@ -1854,7 +1854,7 @@ export interface components {
             joined_at: string;
         };
         /**
-         * @description What to change of a member: the role, for owners, or one's own name.
+         * @description A member's new role, which owners set, or your own new name.
          * @example {
          *       "role": "editor"
          *     }

@@ -27,7 +27,7 @@ _K1, _B = 1.2, 0.75
 """The constants of SQLite's bm25 (https://sqlite.org/fts5.html#the_bm25_function)."""
 
 _LEAST_IDF: Final = 1e-6
-"""What a word counts that more than half of the texts have, as in SQLite."""
+"""The rarity of a word that more than half of the texts have, as in SQLite."""
 
 _DEAD_SHARE: Final = 0.25
 """The share of removed texts from which all is read anew."""
@@ -103,7 +103,7 @@ class _Postings:
     counts: npt.NDArray[np.float32]
     seen: int
     scores: npt.NDArray[np.float64] | None = None
-    """What the term adds to the score of each of these texts, if that is known for the present state. For a common term
+    """The term's part of the score of each of these texts, if that is known for the present state. For a common term
     it is an array of all texts, which are added up faster than some."""
 
 

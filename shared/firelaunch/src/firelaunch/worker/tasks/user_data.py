@@ -47,7 +47,7 @@ the app does not show."""
 
 
 HIDDEN_OF_GROUPS: Final = {**HIDDEN, **dict.fromkeys(("invites", "removals"))}
-"""The same for an export of a group, without the hashes of codes and of removed users."""
+"""Left out of an export of a group: also the hashes of codes and of removed users."""
 
 
 class Merge(BaseModel):
