@@ -839,5 +839,7 @@ document.addEventListener("keydown", (event) => {
 });
 phone.onchange = () => showMenu(false);
 
+// By the script, not by an attribute: browsers complain of `autofocus` when somebody was quicker to click elsewhere.
+if (document.activeElement === document.body) $("text").focus();
 addEventListener("hashchange", route);
 route();
