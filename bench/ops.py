@@ -159,7 +159,7 @@ def seed(store: SQLiteStore) -> int:
     spent = 0
     writes: list[Write] = []
     with progress("seeding", REQUESTS // 100) as step:
-        for number, (request, call, fact) in enumerate(requests()):
+        for number, (request, call, fact) in enumerate(requests(REQUESTS)):
             add_call(trees.setdefault(call["hour"], {}), call)
             add_request(trees.setdefault(fact["hour"], {}), fact)
             own = users.setdefault((call["uid"], call["hour"][:10]), {"requests": 0, "cost_micro_usd": 0})
@@ -179,11 +179,11 @@ def seed(store: SQLiteStore) -> int:
     return spent
 
 
-def requests() -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+def requests(most: int) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """Yield records of requests, of their calls, and what the sums have of them."""
     chance = random.Random(7)  # noqa: S311 - it keeps no secret
-    for number in range(REQUESTS):
-        at = NOW - timedelta(days=DAYS - 0.9, seconds=-(DAYS - 1) * 86_400 * number / REQUESTS)
+    for number in range(most):
+        at = NOW - timedelta(days=DAYS - 0.9, seconds=-(DAYS - 1) * 86_400 * number / most)
         uid = f"user-{int(chance.paretovariate(1.2)) % USERS}"
         failed = chance.random() < 0.02
         micro, total = chance.randrange(20, 4_000), int(chance.lognormvariate(7.5, 0.7))

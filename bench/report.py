@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,7 @@ class Report:
         self.name = name
         self.rows: list[dict[str, Any]] = []
         self.ratios: dict[str, float] = {}
+        self.curves: list[dict[str, Any]] = []
 
     def row(self, case: str, metric: str, value: float, unit: str) -> None:
         """One measured figure."""
@@ -48,13 +49,23 @@ class Report:
         """One figure against another of the same run."""
         self.ratios[name] = round(value, 3)
 
+    def curve(self, case: str, metric: str, unit: str, values: Mapping[int, float], shape: str) -> None:
+        """One figure at several sizes, and in a word how it runs."""
+        found = {str(each): round(value, 4) for each, value in values.items()}
+        self.curves.append({"case": case, "metric": metric, "unit": unit, "values": found, "shape": shape})
+
     def write(self) -> None:
         """Print and keep."""
         OUT.mkdir(parents=True, exist_ok=True)
         path = OUT / f"{self.name}.json"
-        found = {"name": self.name, "rows": self.rows, "ratios": self.ratios, **({"short": True} if SHORT else {})}
+        found: dict[str, Any] = {"name": self.name, "rows": self.rows, "ratios": self.ratios}
+        found |= {"curves": self.curves} if self.curves else {}
+        found |= {"short": True} if SHORT else {}
         path.write_text(json.dumps(found, indent=2) + "\n")
         print(f"\n{self.name}" + (" (the short form: it works, and its figures say nothing)" if SHORT else ""))
+        for curve in self.curves:
+            values = "  ".join(f"{int(each):,}: {value:.4g}" for each, value in curve["values"].items())
+            print(f"  {curve['case']}, {curve['metric']} ({curve['unit']})  {values}  {curve['shape']}")
         wide = max(len(row["case"]) for row in self.rows)
         metric = max(len(row["metric"]) for row in self.rows)
         for row in self.rows:

@@ -25,6 +25,7 @@ NAMES = (
     "ingest",
     "chunking",
     "ops",
+    "growth",
     "rules",
     "strangers",
 )
