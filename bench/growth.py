@@ -53,6 +53,7 @@ T = TypeVar("T")
 APP = Scope("demo")
 REPEATS = size(9, 1)
 PAGE = 50
+EXPORTED = 1_000
 DIMENSIONS = 64
 RATES = ("requests", "turns", "search", "uploads", "files", "account", "groups", "changes", "ops")
 READ_USD, WRITE_USD = 0.06 / 100_000, 0.18 / 100_000
@@ -283,8 +284,8 @@ def reported(report: Report, case: str, sizes: Sequence[int], figures: Figures) 
     """Add an operation's curves to the report, and return the names of those that grow."""
     growing = []
     for metric, values in figures.values.items():
-        shape = shape_of(sizes, values, 1.0 if metric != "CPU" else 300.0)
-        report.curve(case, metric, figures.unit_of[metric], dict(zip(sizes, values, strict=True)), shape)
+        shape = shape_of(sizes[: len(values)], values, 1.0 if metric != "CPU" else 300.0)
+        report.curve(case, metric, figures.unit_of[metric], dict(zip(sizes, values, strict=False)), shape)
         if shape.startswith("grows"):
             growing.append(f"{case}, {metric} ({shape})")
     reads, writes = figures.values["reads"][-1], figures.values["writes"][-1]
@@ -374,15 +375,16 @@ def of_chats(world: World, most: int) -> dict[str, Operation]:
     for name in list(world.store.store.ids(APP.of("ada").exports())):
         world.store.store.delete_tree(APP.of("ada").export(name))
         world.store.store.delete_tree(APP.job(name))
-    return {
+    found: dict[str, Operation] = {
         "turn": lambda: said(ada.send("c000005", "What is the weather like?")),
         "list, first page": lambda: said(ada.get(f"/v1/chats?limit={PAGE}")),
         "list, last page": lambda: said(ada.get(f"/v1/chats?limit={PAGE}&cursor={cursor}")),
         "read a chat": lambda: said(ada.get("/v1/chats/c000004")),
         "new chat": lambda: said(ada.post("/v1/chats")),
         "usage": lambda: said(ada.get("/v1/usage")),
-        "export, each chat": Once(export, most),
     }
+    # On the emulator an export of more takes minutes.
+    return found if world.reads and most > EXPORTED else found | {"export, each chat": Once(export, most)}
 
 
 # -- users of the app -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -86,14 +86,13 @@ def select(query: Query) -> tuple[str, list[Any]]:
     where += [f"{type_of(order.field)} IS NOT NULL" for order in orders]
     keys.append(("id", bool(orders) and orders[-1].descending))
     by = [f"{sql} {_DIRECTIONS[descending]}" for sql, descending in keys]
-    places = [("", [])] if query.after is None else _after(keys, query.after)
+    places = [("", [], 0)] if query.after is None else _after(keys, query.after)
     parts = [
-        # The second part has nulls alone in the first field, so it is sorted by the others.
-        f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)}{place} ORDER BY {', '.join(by[part:])}"  # noqa: S608
-        for part, (place, _) in enumerate(places)
+        f"SELECT {COLUMNS} FROM documents WHERE {' AND '.join(where)}{place} ORDER BY {', '.join(by[equal:])}"  # noqa: S608
+        for place, _, equal in places
     ]
     sql = parts[0] if len(parts) == 1 else " UNION ALL ".join(f"SELECT * FROM ({part})" for part in parts)  # noqa: S608
-    parameters = [each for _, more in places for each in (*values, *more)]
+    parameters = [each for _, more, _ in places for each in (*values, *more)]
     return (sql, parameters) if query.limit is None else (f"{sql} LIMIT ?", [*parameters, query.limit])
 
 
@@ -130,30 +129,35 @@ def _comparison(item: Filter, value: str, kind: str) -> tuple[str, list[Any]]:
     return f"({sql} AND {value} {operator} ?)", [*parameters, encode_scalar(item.value)]
 
 
-def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> list[tuple[str, list[Any]]]:
-    """Return the conditions of the one or two stretches of documents after a position, one after the other."""
+def _after(keys: list[tuple[str, bool]], position: Sequence[Any]) -> list[tuple[str, list[Any], int]]:
+    """Return the stretches of documents after a position, which follow each other in order.
+
+    With (a, b) after (x, y) these are a = x AND b > y, then a > x. An index has the documents of each side by side, so
+    a late page costs no more than an early one, however many documents have the same values.
+
+    Returns:
+        the condition of each stretch, its parameters, and how many of the first keys have one value in it.
+    """
     if len(position) != len(keys):
         raise StoreError(reason=f"a position has {len(keys)} values here, not {len(position)}")
     at = [*map(encode_scalar, position[:-1]), position[-1]]
-    # (a, b) > (x, y) spelt out, because the directions may differ: a > x OR (a = x AND b > y)
-    options: list[str] = []
-    values: list[Any] = []
-    for count, (sql, descending) in enumerate(keys):
-        equal = [f"{earlier} IS ?" for earlier, _ in keys[:count]]
-        beyond, its_values = _beyond(sql, at[count], descending=descending)
-        options.append(" AND ".join([*equal, beyond]))
-        values += [*at[:count], *its_values]
-    condition = " AND (" + " OR ".join(f"({option})" for option in options) + ")"
-    (first, descending), value = keys[0], at[0]
-    if len(keys) == 1 or value is None:
-        return [(condition, values)]
-    # SQLite finds the place in an index by this bound alone, so a late page costs no more than an early one.
-    bounded = (f" AND {first} {'<=' if descending else '>='} ?{condition}", [value, *values])
-    # Nulls come before all other values, and SQLite compares none with them.
-    return [bounded, (f" AND {first} IS NULL", [])] if descending else [bounded]
+    stretches = []
+    for equal in reversed(range(len(keys))):
+        same = [f"{sql} IS ?" for sql, _ in keys[:equal]]
+        for beyond, its_values, more in _beyond(*keys[equal], at[equal]):
+            condition = "".join(f" AND {each}" for each in (*same, beyond))
+            stretches.append((condition, [*at[:equal], *its_values], equal + more))
+    return stretches
 
 
-def _beyond(sql: str, value: Any, *, descending: bool) -> tuple[str, list[Any]]:
-    if value is None:
-        return ("0" if descending else f"{sql} IS NOT NULL"), []
-    return (f"({sql} < ? OR {sql} IS NULL)" if descending else f"{sql} > ?"), [value]
+def _beyond(sql: str, descending: bool, value: Any) -> Iterator[tuple[str, list[Any], int]]:
+    """Yield the conditions of a key beyond a value, their parameters, and 1 where the key has one value there.
+
+    Nulls come before all other values, and SQLite compares none with them. An id is never null.
+    """
+    if value is not None:
+        yield (f"{sql} < ?" if descending else f"{sql} > ?"), [value], 0
+        if descending and sql != "id":
+            yield f"{sql} IS NULL", [], 1
+    elif not descending:
+        yield f"{sql} IS NOT NULL", [], 0
