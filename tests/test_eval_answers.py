@@ -68,7 +68,7 @@ def test_questions_that_check_nothing_or_name_no_document_are_told_with_their_pl
         ('[[question]]\nask = "a"\n', "question 1: nothing is checked"),
         ('[[question]]\nask = "a"\nmust_cite = ["no.md"]\n', "no 'no.md'"),
         ('[[question]]\nask = "a"\nmust_refuse = true\nmust_cite = ["returns.md"]\n', "can cite nothing"),
-        ('[[question]]\nask = "a"\nmust_contian = ["b"]\n', "Extra inputs"),
+        ('[[question]]\nask = "a"\nmust_contian = ["b"]\n', "question 1 must_contian: Extra inputs"),
         ("[[question]\n", "cannot be read"),
         ("", "cannot be read"),
     ):

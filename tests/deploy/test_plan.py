@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -435,6 +436,26 @@ def test_keys_after_the_dashes_are_known_by_their_form_and_by_their_variables_na
         refuse_secrets(args)
     assert "--update-secrets" in failed.value.mend
     assert "hunter2" not in str(failed.value)
+
+
+def test_a_dry_run_as_json_has_each_step_and_service_of_the_one_for_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    copy_template(repo / "apps" / "my-app")
+    monkeypatch.chdir(repo)
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-project")
+    text = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"]).stdout
+    found = json.loads(CliRunner().invoke(main, ["deploy", "my-app", "--dry-run", "--json"]).stdout)
+    assert (found["app"], found["project"]) == ("my-app", "demo-project")
+    assert f"and {len(found['services'])} services" in " ".join(text.split())
+    lines = {line.strip() for line in text.splitlines()}
+    for step in found["steps"]:
+        assert step["title"] in lines
+        for word in ("look", "do", "mend"):
+            assert all(f"{word:<4}  {said.splitlines()[0]}" in lines for said in step.get(word, []))
+    assert sum(len(step.get("do", [])) for step in found["steps"]) > 50
+    assert CliRunner().invoke(main, ["deploy", "my-app", "--json"]).exit_code == 2
 
 
 def test_a_key_in_the_environment_is_in_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

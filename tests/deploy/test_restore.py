@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -342,5 +343,9 @@ def test_without_a_login_the_commands_are_printed_and_said_to_be_unchecked(
     assert done.exit_code == 0, done.output
     assert "gcloud is not on the PATH" in done.stderr
     assert "--source-backup=projects/demo-project/locations/europe-west1/backups/BACKUP_ID" in done.stdout
+    found = json.loads(CliRunner().invoke(main, ["restore", "my-app", "--json"]).stdout)
+    assert (found["project"], found["checked"], found["begun"]) == ("demo-project", False, False)
+    assert all(step["title"] in done.stdout for step in found["steps"])
+    assert [command for step in found["steps"] for command in step["commands"] if command not in done.stdout] == []
     both = CliRunner().invoke(main, ["restore", "my-app", "--at", "x", "--backup", "y"])
     assert both.exit_code == 2

@@ -116,6 +116,12 @@ def test_no_color_leaves_out_escapes_where_colours_are_forced(monkeypatch: pytes
         (["invite", "--role", "admin"], {"app", "code", "role", "uses", "expires_at"}),
         (["data", "export", "{app}", "{app}/out.jsonl"], {"app", "file", "documents", "before"}),
         (["doctor", "--offline"], {"problems", "checks"}),
+        (
+            ["reembed", "--dry-run"],
+            {"app", "version", "documents", "missing", "characters", "tokens", "estimate_micro_usd", "searched"},
+        ),
+        (["reembed", "--abandon"], {"app", "abandoned"}),
+        (["reembed", "--drop-old"], {"app", "dropped"}),
         (["costs"], {"apps", "rows", "cost_micro_usd", "forecast_micro_usd"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -112,7 +112,7 @@ def test_what_has_no_verdict_is_told_and_counts_for_no_figure() -> None:
     [
         ("{", "line 1: not a JSON object"),
         ('{"question": "q", "passages": [], "answer": "a", "label": "good"}', "label is 'good'"),
-        ('{"question": "q", "passages": [], "label": "partly"}', "Field required"),
+        ('{"question": "q", "passages": [], "label": "partly"}', ": Field required"),
         ("", "holds no answers"),
     ],
 )

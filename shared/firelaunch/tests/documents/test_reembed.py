@@ -294,6 +294,8 @@ def test_the_command_tells_before_it_does_and_does_it_once(
         return done.output
 
     assert "1 of 1 documents to build" in run("--dry-run")
+    planned = json.loads(CliRunner().invoke(main, ["reembed", str(tmp_path), "--dry-run", "--json"]).stdout)
+    assert (planned["documents"], planned["missing"], planned["searched"]) == (1, 1, False)
     assert versions.ensure_state().building is None
     assert "is searched now" in run()
     assert versions.ensure_state().old == (first,)

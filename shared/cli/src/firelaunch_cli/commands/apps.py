@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -33,6 +34,7 @@ __all__ = [
     "made_app",
     "repo_around",
     "repo_root",
+    "take_env_file",
     "task_share",
     "where",
 ]
@@ -178,7 +180,7 @@ def app_folders(apps: Path) -> list[Path]:
 
 
 def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
-    """The settings of an app, from its folder and the environment.
+    """The settings of an app, from its folder, its ``.env`` and the environment.
 
     Args:
         unused: variables that cloud mode asks for and the command has no use for.
@@ -187,24 +189,46 @@ def load_settings(app: str, unused: Iterable[str] = ()) -> Settings:
         ClickException: there is no such app.
         SettingsError: the settings are not valid.
     """
-    return Settings.load(app_folder(app) / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
+    folder = app_folder(app)
+    take_env_file(folder)
+    return Settings.load(folder / "firelaunch.toml", {**dict.fromkeys(unused, "unused"), **os.environ})
+
+
+_TAKEN = f"{__name__}.taken"
+"""Key of the folder whose ``.env`` the command has taken, and of what takes its variables away again."""
 
 
 def take_env_file(folder: Path) -> None:
-    """Set the variables of the app's ``.env`` that the environment lacks, and say which of its lines are none."""
+    """Set the variables of the app's ``.env`` that the environment lacks, and name the lines that set none.
+
+    They last until the command ends, or takes those of another app.
+    """
+    context = click.get_current_context()
+    taken, undo = context.meta.get(_TAKEN) or (None, contextlib.ExitStack())
+    if taken == folder:
+        return
+    undo.close()
     path = folder / ".env"
     for problem in read_env(path).problems:
         click.echo(f"{path}: {problem}", err=True)
-    os.environ.update(with_env_file(folder, os.environ))
+    lacking = {name: text for name, text in with_env_file(folder, os.environ).items() if name not in os.environ}
+    os.environ.update(lacking)
+    for name in lacking:
+        undo.callback(os.environ.pop, name, None)
+    context.meta[_TAKEN] = folder, undo
+    context.call_on_close(undo.close)
 
 
 def made_app(folder: Path) -> App:
     """Return the app in ``folder``, made by its own ``create_app`` as for serving, and log warnings alone from then on.
 
+    The app's ``.env`` is taken first, by :func:`take_env_file`.
+
     Raises:
         ClickException: the folder has no ``create_app``, or its code fails.
         SettingsError: its settings, or what it declares, do not hold together.
     """
+    take_env_file(folder)
     for name in [name for name in sys.modules if name.partition(".")[0] == "app"]:
         del sys.modules[name]  # another app's
     sys.path.insert(0, str(folder.resolve()))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ from ..deploy.rules import file_rules, rules
 from ..deploy.sign_in import GoogleClient, permissions, sign_in
 from ..deploy.smoke import smoke_app, smoke_function
 from ..deploy.spending_alert import spending_alert
-from ..deploy.steps import Step, explain, perform
+from ..deploy.steps import Step, explain, perform, step_facts
 from ..deploy.summary import WIDTH, LockSummary, summary
 from ..deploy.terraform import left_to_terraform
 from ..deploy.variables import left_behind, own_variables
@@ -75,6 +76,7 @@ __all__ = ["command", "planned"]
 @click.option("--drop", multiple=True, metavar="APP", help="An app whose live rules may go. May be given again.")
 @click.option("--with-terraform", is_flag=True, help="Leave to Terraform what services stand on; only look at it.")
 @click.argument("more", nargs=-1, type=click.UNPROCESSED)
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print the plan as JSON.")
 @env_option
 def command(
     app: str,
@@ -85,6 +87,7 @@ def command(
     drop: tuple[str, ...],
     with_terraform: bool,
     more: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Deploy APP to Cloud Run; run again after a failure, it goes on.
 
@@ -92,8 +95,7 @@ def command(
     """
     if app.startswith("-"):  # of what comes after --, with APP left out
         app, more = ".", (app, *more)
-    if preview and rollback:
-        raise click.UsageError("--preview and --rollback are two things; give one of them.")
+    _check_options(dry_run=dry_run, preview=preview, rollback=rollback, as_json=as_json)
     deploy = _Deploy.of(app, frozenset(drop), more, yes=yes, terraform=with_terraform)
     try:
         refuse_secrets(more)
@@ -103,7 +105,7 @@ def command(
             declared = would_start(deploy.folder, deploy.service, variables_in(more), write=not dry_run)
             deploy = replace(deploy, declared=declared)
         if dry_run:
-            deploy.explain()
+            deploy.explain(as_json=as_json)
         elif rollback:
             click.echo(deploy.checked().release(deploy.service).rollback())
         elif preview:
@@ -114,6 +116,13 @@ def command(
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
     except StageError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _check_options(*, dry_run: bool, preview: bool, rollback: bool, as_json: bool) -> None:
+    if preview and rollback:
+        raise click.UsageError("--preview and --rollback are two things; give one of them.")
+    if as_json and not dry_run:
+        raise click.UsageError("--json goes with --dry-run: a deploy has no result to print.")
 
 
 class _Lines:
@@ -282,10 +291,11 @@ class _Deploy:
         more = () if service.function else self.more
         return Release(self.tools, self.place, service, self._smoke(service), more, self.sources)
 
-    def explain(self) -> None:
-        """The whole plan for a project in which nothing was made yet."""
+    def explain(self, *, as_json: bool = False) -> None:
+        """Print the whole plan for a project in which nothing was made yet."""
         if self.place.project == NO_PROJECT:
-            click.echo("No project yet: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n")
+            said = "No project yet: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n"
+            click.echo(said, err=as_json)
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
         before, after = self._steps(), [*self._watching(), *self._stands_on(for_service(self.place, door, {}))]
@@ -296,6 +306,10 @@ class _Deploy:
         if self.settings.cloud.site:
             project = self.place.project
             lines += self._site({}, {"authDomain": f"{project}.firebaseapp.com"}).explain(project)
+        costs = self._costs(functions, door)
+        if as_json:
+            click.echo(json.dumps(self._plan_facts(services, lines, costs), indent=2))
+            return
         looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
         click.echo(
             _filled(
@@ -307,8 +321,23 @@ class _Deploy:
         )
         for said in self._model_warnings():
             click.echo(_filled(f"warning: {said}"))
-        page = summary(self.settings, self.place, services, self._locks(), self._costs(functions, door), self.declared)
+        page = summary(self.settings, self.place, services, self._locks(), costs, self.declared)
         click.echo("\n".join(["", *page, "", *lines, "", "Nothing was done. The summary is at the top."]))
+
+    def _plan_facts(
+        self, services: Sequence[Service], lines: Iterable[str], costs: Iterable[tuple[str, int]]
+    ) -> dict[str, Any]:
+        """Return a plan for programs: a dry run's lines by step, and what each item costs in an idle month."""
+        return {
+            "app": self.settings.app.id,
+            "environment": self.settings.environment.name or None,
+            "project": self.place.project,
+            "region": self.place.region,
+            "services": [service.name for service in services],
+            "warnings": self._model_warnings(),
+            "idle_month": [{"item": item, "cost_micro_usd": cost} for item, cost in costs],
+            "steps": step_facts(lines),
+        }
 
     def _environment(self) -> str:
         name = self.settings.environment.name

@@ -17,7 +17,7 @@ from firelaunch.text_file import read_text_file
 from ..deploy.accounts import members
 from ..deploy.data import wanted_indexes
 from ..deploy.gcloud import CommandFailed, Tools
-from .apps import app_argument, app_folder, env_option, made_app, where
+from .apps import app_argument, app_folder, env_option, load_settings, made_app, where
 from .checkout import builds_of, firelaunch_checkout
 from .data import export_data
 from .rules import composed_rules
@@ -47,7 +47,7 @@ def command(app: str, project: str, out: Path | None, no_data: bool) -> None:
     if not _PROJECT.fullmatch(project):
         raise click.BadParameter("a project id has 6 to 30 lower-case letters, digits and hyphens", param_hint="--to")
     root, folder = firelaunch_checkout(), app_folder(app)
-    settings = Settings.load(folder / "firelaunch.toml", os.environ)
+    settings = load_settings(app)
     if settings.cloud.project == project:
         raise click.ClickException(f"{settings.app.id} is in {project} already; name the project that it is to have.")
     out = out or builds_of(root, folder, make=True) / "eject" / settings.app.id

@@ -27,7 +27,7 @@ from ..evals.judge import ANSWERS, Judge, agreement, labelled_answers
 from ..evals.ratings import questions_of_ratings, ratings
 from ..evals.report import as_html, as_junit, as_text
 from ..evals.retrieval import CollectionError, Progress, Subject, evaluate, load, regressions, shortfalls
-from .apps import app_around, app_folder, env_option, load_settings, where
+from .apps import app_around, app_folder, env_option, load_settings, take_env_file, where
 from .evaluate_answers import evaluate_answers
 from .progress import Count
 
@@ -218,6 +218,7 @@ def _search_report(folder: Path, scratch: Path, embedder: str) -> dict[str, Any]
 def _app_search_report(folder: Path, app: Path, scratch: Path) -> dict[str, Any]:
     """Measure a collection in the index that the app's settings and the environment name."""
     collection = load(folder)
+    take_env_file(app)
     settings = Settings.load(app / "firelaunch.toml", {**os.environ, "FIRELAUNCH_DATA": str(scratch)})
     services = build(settings)
     try:
@@ -242,6 +243,7 @@ def _app_search_report(folder: Path, app: Path, scratch: Path) -> dict[str, Any]
 @contextmanager
 def _judge(app: Path, model: str, scratch: Path) -> Iterator[Judge]:
     """Yield a model of the app's as a judge. Its calls are metered in a database of their own."""
+    take_env_file(app)
     environ = {**os.environ, "FIRELAUNCH_MODE": "embedded", "FIRELAUNCH_DATA": str(scratch)}
     settings = Settings.load(app / "firelaunch.toml", environ)
     if settings.provider == "offline":

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import click
-from firelaunch.settings.app import Settings
 
 from ..evals.answers import CheckedAnswer, EvalQuestion, FoundPassage, check_answers, load_questions
 from ..evals.judge import Judge
 from ..evals.retrieval import Progress
+from .apps import load_settings
 from .client import Client
 from .running import served
 from .serve import free_port
@@ -39,7 +38,7 @@ def evaluate_answers(
         SettingsError: its settings are not valid.
     """
     questions, documents = load_questions(folder / "evals")
-    app_id = Settings.load(folder / "firelaunch.toml", os.environ).app.id
+    app_id = load_settings(str(folder)).app.id
     with served(folder, app_id, free_port(None, usual=0), scratch) as (client, _):
         model = client.get("/ready")["model"]
         _upload(client, documents, progress)

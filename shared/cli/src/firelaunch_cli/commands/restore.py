@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -13,8 +14,10 @@ from ..deploy.gcloud import CommandFailed, Tools
 from ..deploy.rehearsal import settings_for_deploy
 from ..deploy.resources import NO_PROJECT, Place
 from ..deploy.restore import Task, Window, bring_back, choices, chosen, look, new_database, plan, point_in_time
+from ..deploy.restore import steps as steps_of
 from ..deploy.summary import WIDTH
 from .apps import app_argument, app_folder, env_option
+from .output import json_option, report
 from .progress import Progress
 
 __all__ = ["command"]
@@ -28,7 +31,10 @@ __all__ = ["command"]
 @click.option("--to", "target", metavar="DATABASE", help="Id of the new database; else the app's id and the time.")
 @click.option("--run", is_flag=True, help="Make the new database and wait for it; then print what is left to do.")
 @click.option("--yes", is_flag=True, help="Do not ask before --run begins.")
-def command(app: str, at: str | None, backup: str | None, target: str | None, run: bool, yes: bool) -> None:
+@json_option
+def command(
+    app: str, at: str | None, backup: str | None, target: str | None, run: bool, yes: bool, as_json: bool
+) -> None:
     """Print the commands that bring the data of APP back.
 
     Google restores into a new database. From there the app's documents are copied back, or the app is told to use it;
@@ -39,7 +45,7 @@ def command(app: str, at: str | None, backup: str | None, target: str | None, ru
         raise click.UsageError("--at and --backup are two things; give one of them.")
     settings = settings_for_deploy(app_folder(app), os.environ)
     place = Place(settings.cloud.project or NO_PROJECT, settings.cloud.region)
-    tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False))
+    tools = Tools(os.environ, lambda line: click.echo(f"\n    {line}", nl=False, err=as_json))
     now = datetime.now(UTC)
     try:
         minute = point_in_time(at, now) if at else None
@@ -47,12 +53,13 @@ def command(app: str, at: str | None, backup: str | None, target: str | None, ru
         source = chosen(window, place, minute, backup or "")
         name = new_database(settings.app.id, source, target or "", window, now)
         task = Task(settings, place, source, name)
-        _say(_heading(task, window))
+        _say(_heading(task, window), err=as_json)
         if run:
             _run(tools, task, yes=yes)
         elif window:
-            _say(choices(window).capitalize() + ".")
-        click.echo("\n" + "\n".join(plan(task, begun=run)).rstrip())
+            _say(choices(window).capitalize() + ".", err=as_json)
+        text = "\n" + "\n".join(plan(task, begun=run)).rstrip()
+        report(text, _facts(task, window, begun=run), as_json=as_json)
     except CommandFailed as failed:
         raise click.ClickException(f"{failed}\nMend: {failed.mend}") from None
 
@@ -79,6 +86,21 @@ def _heading(task: Task, window: Window | None) -> str:
         f"{task.settings.app.id}: database {task.database} of {task.place.project}{where}, {task.source}, comes into "
         f"the new database {task.target}."
     )
+
+
+def _facts(task: Task, window: Window | None, *, begun: bool) -> dict[str, Any]:
+    names = ("number", "title", "notes", "commands")
+    return {
+        "app": task.settings.app.id,
+        "project": task.place.project,
+        "database": task.database,
+        "location": window.location if window else None,
+        "source": str(task.source),
+        "target": task.target,
+        "checked": window is not None,
+        "begun": begun,
+        "steps": [dict(zip(names, step, strict=True)) for step in steps_of(task, begun=begun)],
+    }
 
 
 def _run(tools: Tools, task: Task, *, yes: bool) -> None:

@@ -22,7 +22,7 @@ from .resources import DATASTORE_USER, DEFAULT_DATABASE, Place, Role, account_of
 
 __all__ = [
     *("RestoreSource", "Task", "Window", "begin", "bring_back", "choices", "chosen", "look", "new_database", "plan"),
-    *("point_in_time", "shown"),
+    *("point_in_time", "shown", "steps"),
 ]
 
 _FIRESTORE = "https://firestore.googleapis.com/v1"
@@ -265,10 +265,7 @@ def plan(task: Task, *, begun: bool = False) -> Iterator[str]:
     Args:
         begun: whether the database is there already, so that only what follows is said.
     """
-    steps = list(_steps(task))
-    for number, (title, notes, commands) in enumerate(steps, 1):
-        if begun and number <= _DONE_BY_RUN:
-            continue
+    for number, title, notes, commands in steps(task, begun=begun):
         yield f"{number}. {title}"
         for note in notes:
             yield from textwrap.wrap(note, 80, initial_indent="   ", subsequent_indent="   ", break_on_hyphens=False)
@@ -278,6 +275,14 @@ def plan(task: Task, *, begun: bool = False) -> Iterator[str]:
 
 _DONE_BY_RUN = 2
 """Steps that --run does."""
+
+
+def steps(task: Task, *, begun: bool = False) -> Iterator[tuple[int, str, Sequence[str], Sequence[str]]]:
+    """Yield each step of :func:`plan`: its number, its title, what to know, and its commands."""
+    for number, (title, notes, commands) in enumerate(_steps(task), 1):
+        if not (begun and number <= _DONE_BY_RUN):
+            yield number, title, notes, commands
+
 
 _Steps = Iterator[tuple[str, Sequence[str], Sequence[str]]]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .gcloud import Command, CommandFailed, Request, Tools
 
-__all__ = ["Action", "Step", "explain", "nothing", "perform"]
+__all__ = ["Action", "Step", "explain", "nothing", "perform", "step_facts"]
 
 Action = Command | Request
 _REQUEST = re.compile(r"^[A-Z]+ https://\S+ ")
@@ -106,6 +106,18 @@ def explain(step: Step) -> list[str]:
         if isinstance(action, Request) and action.then:
             lines.append(f"    do    {action.then({'name': 'NAME_IN_THE_ANSWER'})}")
     return [*lines, f"    mend  {step.mend}"] if step.mend else lines
+
+
+def step_facts(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the lines of :func:`explain`, of any number of steps, as one mapping a step: its title and its lines."""
+    facts: list[dict[str, Any]] = []
+    for line in lines:
+        if line.startswith(" "):
+            word, _, text = line.strip().partition(" ")
+            facts[-1].setdefault(word, []).append(text.strip())
+        else:
+            facts.append({"title": line})
+    return facts
 
 
 def _do(tools: Tools, action: Action, *, read: bool) -> Any:

@@ -26,7 +26,7 @@ from firelaunch.turns.grounding import earlier_text
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from .judge import LABELS, Judge, Verdict
-from .retrieval import CollectionError, Progress, latencies
+from .retrieval import CollectionError, Progress, latencies, wrong_field
 
 __all__ = ["CheckedAnswer", "EvalQuestion", "FoundPassage", "Questions", "check_answers", "load_questions"]
 
@@ -137,7 +137,7 @@ def load_questions(folder: Path) -> tuple[Questions, list[Path]]:
     except SettingsError as error:
         raise CollectionError(str(error)) from None
     except (OSError, ValueError) as error:
-        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        detail = wrong_field(error) if isinstance(error, ValidationError) else error
         raise CollectionError(f"{path} cannot be read: {detail}.") from None
     documents = sorted(each for each in (folder / "documents").glob("*") if each.is_file())
     names = {each.name for each in documents}

@@ -18,7 +18,7 @@ from typing import Any, Final
 from firelaunch.llm.types import Message
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from .retrieval import CollectionError, Progress, latencies
+from .retrieval import CollectionError, Progress, latencies, wrong_field
 
 __all__ = ["ANSWERS", "LABELS", "Ask", "Judge", "LabelledAnswer", "Verdict", "agreement", "kappa", "labelled_answers"]
 
@@ -137,7 +137,7 @@ def _labelled(path: Path) -> Iterator[LabelledAnswer]:
             if line.strip():
                 yield LabelledAnswer.model_validate(json.loads(line))
         except ValidationError as error:
-            raise CollectionError(f"{path}, line {number}: {error.errors()[0]['msg']}.") from None
+            raise CollectionError(f"{path}, line {number}: {wrong_field(error)}.") from None
         except ValueError:
             raise CollectionError(f"{path}, line {number}: not a JSON object.") from None
 

@@ -27,6 +27,7 @@ from firelaunch.rag.parse.text import paragraphs
 from firelaunch.rag.retrieve import Mode, Retriever, in_conversation
 from firelaunch.scope import Scope
 from firelaunch.turns.grounding import earlier_text
+from pydantic import ValidationError
 
 __all__ = [
     "CollectionError",
@@ -40,6 +41,7 @@ __all__ = [
     "recall",
     "regressions",
     "shortfalls",
+    "wrong_field",
 ]
 
 _BATCH = 128
@@ -56,6 +58,13 @@ Progress = Callable[[str, int, int], None]
 
 class CollectionError(Exception):
     """The folder is not a valid collection. The message says what is wrong, and where."""
+
+
+def wrong_field(error: ValidationError) -> str:
+    """Return where the first error is, and what is wrong: "question 2 must_cite: Field required"."""
+    first = error.errors()[0]
+    where = " ".join(str(part + 1 if isinstance(part, int) else part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 @dataclass(frozen=True, slots=True)
