@@ -41,6 +41,10 @@ def link(user: User, document: str, query: str = "") -> str:
     return str(answer.get_json()["url"])
 
 
+def nobody_is_a_member(_group: Scope, _uid: str) -> None:
+    raise NotFound
+
+
 def fetch(site: Site, url: str, **headers: str) -> Any:
     """Fetch a link as anybody, without a token."""
     return site.app.test_client().get(url, headers={name.title(): value for name, value in headers.items()})
@@ -100,13 +104,13 @@ def test_no_change_of_a_links_characters_opens_a_file(tmp_path: Path) -> None:
         document = put_up(ada, "a.txt", b"Ada's text.")
         key = link(ada, document).partition("key=")[2]
         documents = site.services.documents
-        assert documents.file_of_link(document, key)[0].id == document
+        assert documents.file_of_link(document, key, nobody_is_a_member)[0].id == document
 
         @settings(deadline=None)
         @given(changed_texts(key))
         def check(changed: str) -> None:
             with pytest.raises(NotFound):
-                documents.file_of_link(document, changed)
+                documents.file_of_link(document, changed, nobody_is_a_member)
 
         check()
 

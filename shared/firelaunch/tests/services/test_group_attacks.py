@@ -46,7 +46,10 @@ def group(app: App, users: dict[str, User]) -> dict[str, str]:
     said = ada.post(f"/v1/chats/{found['chat']}/messages", {"text": SECRET, "group": found["group"]})
     found["message"] = said.get_json()["message"]["id"]
     run_jobs(app)
-    found["link"] = bob.get(f"/v1/documents/{found['document']}/file?group={found['group']}").get_json()["url"]
+    file = f"/v1/documents/{found['document']}/file?group={found['group']}"
+    found["link"], found["own_link"] = (user.get(file).get_json()["url"] for user in (bob, ada))
+    exported = f"{path}/exports/{found['export']}"
+    found["export_link"], found["own_export_link"] = (user.get(exported).get_json()["url"] for user in (bob, ada))
     found["cursor"] = bob.get(f"{path}/members?limit=1").get_json()["next_cursor"]
     assert ada.delete(f"{path}/members/bob").status_code == 204
     return found
@@ -190,12 +193,37 @@ def test_a_removed_members_invitations_cursors_and_links_end(
         assert user.post(f"{path}/join", {"invite": group["invite"]}).status_code == 403
     assert bob.get(f"{path}/members?limit=1&cursor={group['cursor']}").status_code == 404
     assert ada.get(f"{path}/members?limit=1&cursor={group['cursor']}").status_code == 200
-    link = group["link"].removeprefix("http://localhost")
-    anybody = app.test_client()
-    assert anybody.get(link).status_code == 200, "a link works for its five minutes, as the page on teams says"
-    assert anybody.get(link.replace(group["document"], "d" + "0" * 31)).status_code == 404
+    for name in ("link", "export_link"):
+        assert fetched(app, group[name]) == 404, name
+        assert fetched(app, group[f"own_{name}"]) == 200, "those of who is still an owner work"
+        # The part that names the member is signed.
+        about = group[f"own_{name}"].partition("?key=")[2].partition(".")[0]
+        assert fetched(app, group[name].replace(group[name].partition("?key=")[2].partition(".")[0], about)) == 404
+    assert fetched(app, group["own_link"].replace(group["document"], "d" + "0" * 31)) == 404
     ada.delete(f"/v1/documents/{group['document']}?group={group['group']}")
-    assert anybody.get(link).status_code == 404
+    assert fetched(app, group["own_link"]) == 404
+
+
+def test_a_link_to_a_groups_export_ends_when_who_got_it_is_no_owner_any_more(
+    app: App, users: dict[str, User], group: dict[str, str]
+) -> None:
+    ada, cat, path = users["ada"], users["cat"], f"/v1/groups/{group['group']}"
+    invite = ada.post(f"{path}/invites", {}).get_json()["invite"]
+    cat.post(f"{path}/join", {"invite": invite})
+    ada.patch(f"{path}/members/cat", {"role": "owner"})
+    cats = cat.get(f"{path}/exports/{group['export']}").get_json()["url"]
+    file = cat.get(f"/v1/documents/{group['document']}/file?group={group['group']}").get_json()["url"]
+    assert (fetched(app, cats), fetched(app, file)) == (200, 200)
+    ada.patch(f"{path}/members/cat", {"role": "viewer"})
+    assert (fetched(app, cats), fetched(app, file)) == (404, 200), "viewers read documents, and export nothing"
+    ada.delete(path)
+    for link in (file, group["own_link"], group["own_export_link"]):
+        assert fetched(app, link) == 404, "the group is deleted, and no job has run yet"
+
+
+def fetched(app: App, link: str) -> int:
+    """Return the status of a link that anybody follows, without a token."""
+    return int(app.test_client().get(link.removeprefix("http://localhost")).status_code)
 
 
 def test_an_agent_of_a_stranger_or_a_removed_owner_finds_nothing(users: dict[str, User], group: dict[str, str]) -> None:

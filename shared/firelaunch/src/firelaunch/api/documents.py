@@ -432,14 +432,14 @@ def text(path: Path, query: TextQuery) -> dict[str, Any]:
     operation_id="getDocumentFile",
     summary="Get a link to a document's file",
     description="The link works for five minutes, for whoever has it. It ends with the document, and when the document "
-    "is replaced.",
+    "is replaced. The link to a group's file also ends when you are no member any more.",
 )
 def file(path: Path, query: LibraryQuery) -> dict[str, Any]:
     """Get a link to a document's file."""
     until = services().clock() + timedelta(seconds=_LINK_SECONDS)
     documents, scope = _documents(library=query.library, group=query.group)
     documents.get(scope, path.id)  # a link's key may have to be written, which viewers of a group could not
-    record, link = services().documents.link_to_file(scope, path.id, until)
+    record, link = services().documents.link_to_file(scope, path.id, until, reader=caller().uid)
     return {
         "document_id": path.id,
         "name": record.data["name"],
@@ -460,7 +460,7 @@ def file(path: Path, query: LibraryQuery) -> dict[str, Any]:
 )
 def content(path: Path, query: FileKey) -> Response:
     """Fetch a document's file by its link."""
-    record, pieces = services().documents.file_of_link(path.id, query.key)
+    record, pieces = services().documents.file_of_link(path.id, query.key, _check_member)
     media_type = next((kind for head, kind in _SHOWN if pieces.beginning.startswith(head)), None)
     disposition = _disposition("inline" if media_type else "attachment", record.data["name"])
     response = stored_response(
@@ -528,6 +528,12 @@ def _documents(*, library: bool, group: str | None, write: bool = False) -> tupl
 
     place = user.scope.of_group(group)
     return services().documents.for_member(place, guard_of(place, user.uid, writes=write)), place
+
+
+def _check_member(place: Any, uid: str) -> None:
+    from ..services.groups import check_member  # an app without groups starts without it
+
+    check_member(services().store, place, uid)
 
 
 def _scope(user: Caller, *, library: bool, write: bool = False) -> Any:

@@ -82,7 +82,7 @@ def create() -> tuple[dict[str, Any], int]:
 )
 def get(path: Path) -> dict[str, Any]:
     """Read an export."""
-    return export_view(services(), caller().scope, path.id, partial(address_of, path.id))
+    return export_view(services(), caller().scope, path.id, partial(address_of, path.id), reader=caller().uid)
 
 
 @api.get(

@@ -346,7 +346,7 @@ def export(path: GroupPath) -> tuple[dict[str, Any], int]:
 )
 def get_export(path: GroupExportPath) -> dict[str, Any]:
     """Read an export of a group."""
-    return export_view(services(), _owned(path.group), path.id, partial(address_of, path.id))
+    return export_view(services(), _owned(path.group), path.id, partial(address_of, path.id), reader=caller().uid)
 
 
 def _owned(group: str) -> Any:

@@ -409,10 +409,13 @@ class Documents:
             raise PassageChanged
         return record, span
 
-    def link_to_file(self, scope: Scope, document: str, until: datetime) -> tuple[Document, str]:
+    def link_to_file(self, scope: Scope, document: str, until: datetime, *, reader: str) -> tuple[Document, str]:
         """Return a document's record, and a link to its file that works until ``until``.
 
         The link's key is in the document's source record, which no client can read.
+
+        Args:
+            reader: the id of the user who gets the link.
 
         Raises:
             Conflict: the document has no file: it is the text of a record, was not fetched yet, or has failed.
@@ -432,13 +435,19 @@ class Documents:
             return record, Document(source.path, {**source.data, **key}, source.create_time, at)
 
         record, source = self._admission.run(scope.root, attempt)
-        return record, link_of(source, scope, until, record.data["hash"])
+        return record, link_of(source, scope, until, record.data["hash"], reader=reader)
 
-    def file_of_link(self, document: str, link: str) -> tuple[Document, FilePieces]:
+    def file_of_link(
+        self, document: str, link: str, check_member: Callable[[Scope, str], None]
+    ) -> tuple[Document, FilePieces]:
         """Return a document's record and its file, for whoever has a link to it.
 
+        Args:
+            check_member: raises NotFound if the user with this id is no member of the group.
+
         Raises:
-            NotFound: it is no link to this document's file, its time is over, or the document was deleted or replaced.
+            NotFound: it is no link to this document's file, its time is over, the document was deleted or replaced, or
+                it is a group's and who got the link is no member any more.
         """
         target = read_link(link, self._store.scope, self.clock)
         self._check(target.owner)
@@ -447,6 +456,8 @@ class Documents:
         if record is None or source is None:
             raise NotFound
         check_link(target, source)
+        if target.owner.group is not None:
+            check_member(target.owner, target.member)
         if record.data.get("status") == "deleting" or record.data.get("hash") != target.version:
             raise NotFound
         path = f"{record.path}/{target.version}"

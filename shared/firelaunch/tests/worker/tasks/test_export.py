@@ -159,7 +159,7 @@ def test_a_day_later_the_file_is_gone(site: Site, tmp_path: Path) -> None:
     (job,) = [job for job in site.services.jobs.mine(ADA, 50, None).items if job["kind"] == "user_export_expiry"]
     export = ada.post("/v1/me/exports").get_json()["id"]
     later = replace(site.services, clock=lambda: site.services.clock() + timedelta(hours=25))
-    assert export_view(later, ADA, export, str)["url"] is None
+    assert export_view(later, ADA, export, str, reader="ada")["url"] is None
     site.services.store.commit([Set(APP.job(job["id"]), {"due_at": site.services.clock()}, merge=True)])
     site.runner.run(job["id"])
     assert ada.get(f"/v1/me/exports/{export}").status_code == 404
@@ -180,17 +180,18 @@ def test_a_link_is_for_its_export_and_its_hour_alone(site: Site) -> None:
     def about_of(text: str) -> str:
         return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
-    bobs = sign_in(site.app, "bob").post("/v1/me/exports").get_json()["id"]
+    bobs, lf = sign_in(site.app, "bob").post("/v1/me/exports").get_json()["id"], "\n"
     later = int(site.services.clock().timestamp()) + 10_000
     for wrong in (
         path,
         f"{path}?key=",
         f"{path}?key={about}",
         f"{path}?key={about}.{signature[:-1]}0{signature[-1:]}",
+        f"{path}?key={about_of(f'{later}{lf}{lf}ada{lf}')}.{signature}",
+        f"{path}?key={about_of(f'{later}{lf}{lf}bob{lf}')}.{signature}",
+        f"{path}?key={about_of(f'x{lf}{lf}ada{lf}')}.{signature}",
+        f"{path}?key={about_of(f'{later}{lf}{lf}a/b{lf}')}.{signature}",
         f"{path}?key={about_of(f'{later} ada')}.{signature}",
-        f"{path}?key={about_of(f'{later} bob')}.{signature}",
-        f"{path}?key={about_of('x ada')}.{signature}",
-        f"{path}?key={about_of(f'{later} a/b')}.{signature}",
         f"{path}?key=%ff.%ff",
         f"{path.replace(export, bobs)}?key={key}",
     ):

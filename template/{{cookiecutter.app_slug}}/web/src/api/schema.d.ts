@@ -436,7 +436,7 @@ export interface paths {
         };
         /**
          * Get a link to a document's file
-         * @description The link works for five minutes, for whoever has it. It ends with the document, and when the document is replaced.
+         * @description The link works for five minutes, for whoever has it. It ends with the document, and when the document is replaced. The link to a group's file also ends when you are no member any more.
          */
         get: operations["getDocumentFile"];
         put?: never;

@@ -13,7 +13,7 @@ from typing import IO, Any, Final, cast
 
 from pydantic import BaseModel, Field
 
-from ...errors import AlreadyExists, Fenced, NotFound
+from ...errors import AlreadyExists, Fenced, Forbidden, NotFound
 from ...jobs.base import Job, Kind, job_view
 from ...paging import iso_time
 from ...scope import Scope
@@ -94,35 +94,47 @@ def _told(services: Services, owner: Scope, by: str | None) -> list[Write]:
     return audit_writes(owner, "data.exported", by, services.clock(), whom=owner.uid)
 
 
-def export_view(services: Services, user: Scope, export_id: str, address: Callable[[str], str]) -> dict[str, Any]:
+def export_view(
+    services: Services, owner: Scope, export_id: str, address: Callable[[str], str], *, reader: str
+) -> dict[str, Any]:
     """Return an export as its user sees it, with a link to its file as long as that is kept.
 
     Args:
+        owner: whose data it holds: a user's, or a group's.
+        reader: the id of the user who sees it.
         address: returns the address at which :func:`archive_of_link` is asked with a key.
 
     Raises:
         NotFound: the user has no such export (any more).
     """
-    record = _record(services, user, export_id)
-    job = job_view(services.jobs.get(user, export_id))
+    record = _record(services, owner, export_id)
+    job = job_view(services.jobs.get(owner, export_id))
     view = {name: job[name] for name in ("id", "state", "created_at", "progress", "error")}
     view |= {"bytes": record.data.get("bytes"), "expires_at": iso_time(record.data.get("expires_at"))}
     if not _is_kept(services, record) or LINK_KEY not in record.data:
         return {**view, "url": None, "url_expires_at": None}
     until = min(services.clock() + timedelta(seconds=_LINK_SECONDS), record.data["expires_at"])
-    return {**view, "url": address(link_of(record, user, until)), "url_expires_at": iso_time(until)}
+    return {**view, "url": address(link_of(record, owner, until, reader=reader)), "url_expires_at": iso_time(until)}
 
 
 def archive_of_link(services: Services, export_id: str, key: str) -> Iterator[bytes]:
     """Return the file of an export in pieces, for whoever has a link's key.
 
     Raises:
-        NotFound: the key is none of this export's, or its hour is over, or the file is not there any more.
+        NotFound: the key is none of this export's, its hour is over, the file is not there any more, or the export is a
+            group's and who got the link is no owner any more.
     """
     target = read_link(key, services.store.scope, services.clock)
     if target.owner.uid is None:
         raise NotFound
     check_link(target, _record(services, target.owner, export_id))
+    if target.owner.group is not None:
+        from ...services.groups import check_owner  # an app without groups starts without it
+
+        try:
+            check_owner(services.store, target.owner, target.member)
+        except Forbidden:
+            raise NotFound from None
     return archive_of(services, target.owner, export_id)
 
 
