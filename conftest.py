@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -23,3 +24,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out and not any("::" in argument for argument in config.args):
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """Have collections of garbage leave out what was imported: they took a third of a test's processor time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)

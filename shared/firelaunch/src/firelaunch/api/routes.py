@@ -212,6 +212,7 @@ class Routes:
         self.public = public
         self.guests = guests
         self.routes: list[Route] = []
+        self._blueprint: APIBlueprint | None = None
         self.collection: object = None
         """The collection that :func:`.crud.crud` made these of, which the app has to declare, too."""
 
@@ -251,6 +252,7 @@ class Routes:
             route = Route(method, rule, path, view, own, **known, **several, replaceable=replaceable)
             self.routes = [each for each in self.routes if not (each.replaceable and each.key == route.key)]
             self.routes.append(route)
+            self._blueprint = None
             return view
 
         return register
@@ -263,11 +265,14 @@ class Routes:
         return f"{self.name}.{name}" if number == 0 else f"{self.name}.{name}_{number + 1}"
 
     def blueprint(self) -> APIBlueprint:
-        """Return a new blueprint that serves the routes. :mod:`.document` describes them."""
+        """Return the blueprint that serves the routes, one for any number of apps. :mod:`.document` describes them."""
+        if self._blueprint is not None:
+            return self._blueprint
         blueprint = APIBlueprint(self.name, __name__, doc_ui=False, url_prefix=self.prefix or None)
         for route in self.routes:
             endpoint = self.endpoint(route).partition(".")[2]
             getattr(blueprint, route.method)(route.rule, endpoint=endpoint)(route.served())
+        self._blueprint = blueprint
         return blueprint
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
 
 from werkzeug.routing import Rule
 
@@ -17,9 +16,12 @@ class UrlRule(Rule):
     """
 
     def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        compiled = cache(partial(super()._compile_builder, append_unknown))
+        compile_now = super()._compile_builder
+        compiled: Callable[..., tuple[str, str]] | None = None
 
         def build(rule: Rule, **values: object) -> tuple[str, str]:
-            return compiled()(rule, **values)
+            nonlocal compiled
+            compiled = compiled or compile_now(append_unknown)
+            return compiled(rule, **values)
 
         return build
