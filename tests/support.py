@@ -10,9 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -113,11 +114,25 @@ class User:
         return [m["text"] for m in self.call("GET", f"/v1/chats/{chat}").json()["messages"]]
 
 
+_PORTS = range(20_000, 32_000)
+"""Ports that no system gives to who asks for any, so that none is taken before the process that it is for has it."""
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has, and that no other test of this machine is given for a long time."""
+    last = os.open(f"{tempfile.gettempdir()}/firelaunch-tests-port-{os.getuid()}", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(last, fcntl.LOCK_EX)
+        port = int(os.pread(last, 5, 0) or _PORTS[0])
+        while True:
+            port = port + 1 if port + 1 in _PORTS else _PORTS[0]
+            with socket.socket() as probe, suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                break
+        os.pwrite(last, str(port).encode(), 0)
+    finally:
+        os.close(last)
+    return port
 
 
 @contextmanager

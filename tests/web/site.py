@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -35,15 +36,16 @@ def build_site(name: str = "template", *overlays: Path) -> Path:
         raise NoJavaScript(problem)
     packages = install(_WEB, "index.html", ROOT / "build" / "web-site", lambda: _say("installing the packages ..."))
     folder = packages / name  # npm finds the packages in the folder above
-    sources = folder / "src"
-    before = _digest(folder)
-    shutil.rmtree(sources, ignore_errors=True)
-    for source in (_WEB, *overlays):
-        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OWN))
-    if before != _digest(folder) or not (folder / "dist" / "index.html").is_file():
-        _say("building the web client ...")
-        shutil.rmtree(folder / "dist", ignore_errors=True)
-        _build(folder)
+    with (packages / f"{name}.lock").open("w") as alone:  # another worker may be about to build it too
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        wanted, built = _digest(_WEB, *overlays), folder / "built"
+        if not built.exists() or built.read_text() != wanted:
+            _say("building the web client ...")
+            shutil.rmtree(folder, ignore_errors=True)
+            for source in (_WEB, *overlays):
+                shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_OWN))
+            _build(folder)
+            built.write_text(wanted)
     return folder / "dist"
 
 
@@ -55,11 +57,12 @@ def _build(folder: Path) -> None:
         raise BuildFailed(f"npm run build failed:\n{(done.stdout + done.stderr).strip()[-6000:]}")
 
 
-def _digest(folder: Path) -> str:
+def _digest(*sources: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if path.relative_to(folder).parts[0] not in _OWN:
-            digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    for source in sources:
+        for path in sorted(path for path in source.rglob("*") if path.is_file()):
+            if path.relative_to(source).parts[0] not in _OWN:
+                digest.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 
