@@ -8,11 +8,12 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from firelaunch.prompts.lock import lock
+from firelaunch.testing.embeddings import OpenAIEmbeddingServer
 from firelaunch.testing.models import ModelServer, Reply
 from support import PYTHON, Server, clean_environ, copy_template
 from test_relay import certificate
@@ -387,26 +388,75 @@ def test_two_apps_in_one_emulator_project_see_nothing_of_each_other(
     check_two_apps(*(serve(folder, **environ) for folder in two_folders))
 
 
-def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: Path) -> None:
-    code = (
-        "import sys; from app import create_app; app = create_app(); "
-        "c = app.test_client(); t = c.post('/dev/token', json={'uid': 'a'}).get_json()['token']; "
-        "h = {'Authorization': 'Bearer ' + t}; chat = c.post('/v1/chats', json={}, headers=h).get_json()['id']; "
-        "assert c.post(f'/v1/chats/{chat}/messages', json={'text': 'x'}, headers=h).status_code == 200; "
-        "print(*sorted(sys.modules))"
-    )
-    ended = subprocess.run(
-        [PYTHON, "-c", code], cwd=app_folder, env=clean_environ(), capture_output=True, text=True, check=True
-    )
-    loaded = ended.stdout.split()
-    assert "firelaunch.services.build" in loaded
-    heavy = ("google", "openai", "firebase_admin", "stripe", "grpc", "httpx", "requests", "cryptography", "numpy")
-    heavy += ("httpx2", "asyncio")
+FIRST_TURN = """
+import sys
+from app import create_app
+client = create_app().test_client()
+token = client.post("/dev/token", json={"uid": "a"}).get_json()["token"]
+headers = {"Authorization": "Bearer " + token}
+chat = client.post("/v1/chats", json={}, headers=headers).get_json()["id"]
+answer = client.post(f"/v1/chats/{chat}/messages", json={"text": "x"}, headers=headers)
+assert answer.status_code == 200, answer.data
+"""
+HEAVY = frozenset(
+    [
+        "google",
+        "openai",
+        "firebase_admin",
+        "stripe",
+        "grpc",
+        "httpx",
+        "httpx2",
+        "requests",
+        "cryptography",
+        "numpy",
+        "asyncio",
+    ]
+)
+
+
+def loaded_by(code: str, folder: Path, **environ: str) -> list[str]:
+    """The modules that a process has after ``code``."""
+    command = [PYTHON, "-c", f"{code}\nprint(*sorted(sys.modules))"]
+    env = clean_environ(**environ)
+    ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()
+
+
+def heavy_of(modules: Iterable[str]) -> set[str]:
     # functions-framework has the interpreter itself make the empty namespaces "google" and "google.cloud".
-    found = [name for name in loaded if name.split(".")[0] in heavy and name not in {"google", "google.cloud"}]
-    assert found == []
+    return {name.split(".")[0] for name in modules if name not in {"google", "google.cloud"}} & HEAVY
+
+
+def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: Path) -> None:
+    loaded = loaded_by(FIRST_TURN, app_folder)
+    assert "firelaunch.services.build" in loaded
+    assert heavy_of(loaded) == set()
     # A start takes about half a millisecond for each. Where one more is needed, raise the number.
     assert len(loaded) <= 700, len(loaded)
+
+
+def test_a_moderated_answer_in_one_piece_imports_no_http_client(app_folder: Path) -> None:
+    """The openai package alone takes longer to import than a start takes."""
+    edit(app_folder, "[prompts]", '[guardrails]\nmoderation = "openai"\n\n[prompts]')
+    with ModelServer() as model:
+        loaded = loaded_by(FIRST_TURN, app_folder, OPENAI_API_KEY="k", OPENAI_BASE_URL=model.base_url)
+    assert model.paths == ["/v1/chat/completions"]
+    assert model.moderated
+    assert heavy_of(loaded) == set()
+
+
+def test_nor_do_embeddings(app_folder: Path) -> None:
+    code = """
+import os, sys
+from firelaunch.rag.embed.openai_compatible import OpenAIEmbeddings
+from firelaunch.settings.openai_server import OpenAIServer
+model = OpenAIEmbeddings("m", "k", OpenAIServer(os.environ["SERVER"]))
+assert len(model.request(["tea"], query=True, seconds=5).vectors) == 1
+"""
+    with OpenAIEmbeddingServer() as server:
+        assert heavy_of(loaded_by(code, app_folder, SERVER=server.base_url)) == {"numpy"}
 
 
 def test_a_worker_collects_no_garbage_while_it_imports_the_app_and_does_so_from_then_on() -> None:

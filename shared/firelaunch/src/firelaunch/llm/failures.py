@@ -1,6 +1,6 @@
 """Map a provider's failure to an error that says whether another try, another model, or neither may help.
 
-The same rules apply to models' responses and to the openai package's exceptions. docs/failures.md has the table.
+docs/failures.md has the table.
 """
 
 from __future__ import annotations

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from functools import cached_property
-from typing import TYPE_CHECKING
+import time
+from typing import Any
 
-from ..errors import ContentRefused, ModelUnavailable
+from ..errors import ContentRefused, FirelaunchError, ModelTimeout, ModelUnavailable
 from ..settings.openai_server import OPENAI, OpenAIServer
-from .openai_client import key_headers, openai_client
-
-if TYPE_CHECKING:
-    import openai
+from .openai_calls import OpenAICalls
 
 __all__ = ["OpenAIModeration"]
 
 _MODEL = "omni-moderation-latest"
 _SECONDS = 5.0
+"""For one try, and the longest pause before the second."""
+
+_PAUSE = 0.5
 
 
 class OpenAIModeration:
@@ -31,26 +30,25 @@ class OpenAIModeration:
     """
 
     def __init__(self, api_key: str, server: OpenAIServer = OPENAI) -> None:
-        self._api_key = api_key
-        self._server = server
-        self._lock = threading.Lock()
-
-    @cached_property
-    def _client(self) -> openai.OpenAI:
-        with self._lock:
-            return openai_client(self._api_key, self._server, max_retries=1, timeout=_SECONDS)
+        self._calls = OpenAICalls(api_key, server)
 
     def __call__(self, text: str) -> None:
         """Check ``text``; the class describes the errors."""
         try:
-            headers = key_headers(self._api_key, self._server)
-            result = self._client.moderations.create(model=_MODEL, input=text, extra_headers=headers).results[0]
-            flagged = result.flagged
-            categories = result.categories.model_dump() if flagged and result.categories else {}
-        except Exception as error:
-            # The package checks no types, so an answer of another form fails at its first use, with any exception.
+            result = self._answer(text)["results"][0]
+            flagged = result["flagged"]
+            categories = sorted(name for name, is_so in result["categories"].items() if is_so) if flagged else []
+        except (FirelaunchError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelUnavailable(reason=f"moderation failed: {type(error).__name__}") from error
         if flagged is not False:
             raise ContentRefused(
-                reason=f"flagged: {', '.join(sorted(name for name, is_so in categories.items() if is_so))}"
+                reason=f"flagged: {', '.join(sorted(name for name in categories if categories[name]))}"
             )
+
+    def _answer(self, text: str) -> dict[str, Any]:
+        body = {"model": _MODEL, "input": text}
+        try:
+            return self._calls.post("/moderations", body, _SECONDS)
+        except (ModelUnavailable, ModelTimeout) as error:
+            time.sleep(min(_PAUSE if error.retry_after is None else error.retry_after, _SECONDS))
+        return self._calls.post("/moderations", body, _SECONDS)

@@ -329,7 +329,7 @@ def _provider(settings: Settings) -> Provider:
         return ClaudeProvider("claude", ClaudeWithKey(anthropic_key, env.anthropic_base_url or ANTHROPIC))
     from ..llm.providers.openai_compatible import OpenAICompatibleProvider
 
-    # A server on your own machine needs no key, but the client library insists on one.
+    # A server on your own machine needs no key, and gets a word in its place.
     key = env.openai_api_key.get_secret_value() if env.openai_api_key else "none"
     tier = _service_tier(settings)
     chat = OpenAICompatibleProvider("openai", key, *settings.openai_server, service_tier=tier)

@@ -7,7 +7,10 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-__all__ = ["AUTHORIZATION", "OPENAI", "OpenAIServer", "base_url_problem", "is_loopback"]
+__all__ = ["AUTHORIZATION", "OPENAI", "OPENAI_URL", "OpenAIServer", "base_url_problem", "is_loopback"]
+
+OPENAI_URL = "https://api.openai.com/v1"
+"""The base URL of OpenAI's own API."""
 
 AUTHORIZATION = "Authorization"
 """The header of OpenAI's keys, which go into it as a bearer's; any other header holds the key alone."""
@@ -26,6 +29,12 @@ class OpenAIServer(NamedTuple):
 
     base_url: str | None = None
     key_header: str = AUTHORIZATION
+
+    def headers(self, key: str) -> dict[str, str]:
+        """Return a request's headers, with ``key`` where this server expects it and nowhere else."""
+        is_bearer = self.key_header.lower() == AUTHORIZATION.lower()
+        value = f"Bearer {key}" if is_bearer else key
+        return {self.key_header: value, "Content-Type": "application/json", "User-Agent": "firelaunch"}
 
 
 OPENAI = OpenAIServer()

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...settings.openai_server import AUTHORIZATION
+from ...settings.openai_server import AUTHORIZATION, OPENAI_URL, OpenAIServer
 from ..attachments import Attachment
 from ..failures import garbled, of_stream
 from ..fields import figure, items, json_text, table, text, texts_in, word
@@ -25,8 +25,6 @@ from ..wire.relay import relay, whole_chunk
 from .openai_parameters import refused_parameter, without
 
 __all__ = ["OpenAICompatibleProvider"]
-
-_OPENAI = "https://api.openai.com/v1"
 
 
 class OpenAICompatibleProvider:
@@ -49,16 +47,15 @@ class OpenAICompatibleProvider:
     ) -> None:
         self.name = name
         self._api_key = api_key
-        self._base_url = base_url
-        self._key_header = key_header
+        self._server = OpenAIServer(base_url, key_header)
         # It has a price of its own, so it is not among what a request can do without.
         self._tier = {"service_tier": service_tier} if service_tier else {}
         self._refused = RefusedParameters(without, refused_parameter)
-        self._is_openai = urlsplit(base_url or _OPENAI).hostname == urlsplit(_OPENAI).hostname
+        self._is_openai = urlsplit(base_url or OPENAI_URL).hostname == urlsplit(OPENAI_URL).hostname
 
     @cached_property
     def _transport(self) -> Transport:
-        return Transport(self._base_url or _OPENAI)
+        return Transport(self._server.base_url or OPENAI_URL)
 
     def complete(self, call: ModelCall) -> Chunk:
         """Return the whole answer, as :class:`~firelaunch.llm.types.Provider` describes."""
@@ -70,9 +67,7 @@ class OpenAICompatibleProvider:
 
     def _send(self, call: ModelCall, body: Mapping[str, Any]) -> Iterator[Chunk]:
         key = self._api_key() if callable(self._api_key) else self._api_key
-        is_bearer = self._key_header.lower() == AUTHORIZATION.lower()
-        headers = {self._key_header: f"Bearer {key}" if is_bearer else key}
-        headers |= {"Content-Type": "application/json", "User-Agent": "firelaunch"}
+        headers = self._server.headers(key)
 
         def send(adapted: Body) -> Iterator[Chunk]:
             encoded = json.dumps(adapted).encode()

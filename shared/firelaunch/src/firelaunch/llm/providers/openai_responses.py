@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ...errors import ModelUnavailable
+from ...settings.openai_server import OPENAI, OPENAI_URL
 from ..attachments import Attachment
 from ..failures import of_stream
 from ..fields import figure, items, json_text, table, text, word
@@ -25,8 +26,6 @@ from ..wire.relay import relay, whole_chunk
 from .thoughts import pack_thoughts, unpack_thoughts
 
 __all__ = ["OpenAIProvider", "OpenAIResponsesProvider"]
-
-_OPENAI = "https://api.openai.com/v1"
 
 _RESPONSES_ALONE = re.compile(r".*-pro\b|.*-codex\b|.*-deep-research\b")
 """Models that chat completions don't serve (https://developers.openai.com/api/docs/models)."""
@@ -63,10 +62,9 @@ class OpenAIResponsesProvider:
         service_tier: as in the settings; the server decides if it is empty.
     """
 
-    def __init__(self, name: str, api_key: str, base_url: str = _OPENAI, service_tier: str = "") -> None:
+    def __init__(self, name: str, api_key: str, base_url: str = OPENAI_URL, service_tier: str = "") -> None:
         self.name = name
-        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-        self._headers["User-Agent"] = "firelaunch"
+        self._headers = OPENAI.headers(api_key)
         self._base_url = base_url
         self._tier = {"service_tier": service_tier} if service_tier else {}
         self._refused = RefusedParameters(_without, _refused_parameter)

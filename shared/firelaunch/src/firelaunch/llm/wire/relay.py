@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic_core import from_json
-
 from ...errors import ModelError
 from ..deadline import Deadline
-from ..failures import error_in, garbled, of_response, of_stream
+from ..failures import garbled, of_response
 from ..finish import Finish
 from ..types import LEAVING, WAITING, CallPart, Chunk, ModelCall, Passed, Source, TokenCounts, ToolChunk, WholeChunk
 from .event_template import Pattern
 from .http import Response, Transport
+from .json_object import is_json, json_object
 from .sse import Decoder
 from .think_tags import ThinkTags
 
@@ -45,10 +43,6 @@ _USAGE_SECONDS = 3.0
 
 _END_SECONDS = 0.25
 """Seconds that a connection is given to end after ``[DONE]``, so that it can be kept for the next call."""
-
-_CONTROLS = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"} | {ord("\t"): " "}
-_ESCAPE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(u[dD][89a-fA-F]..)|\\.", re.DOTALL)
-"""An escape in a JSON string; the group is half of a surrogate pair."""
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -223,11 +217,11 @@ class Reading:
 
     def _answer(self, body: bytes) -> Iterator[Chunk]:
         """Yield the chunk of an answer that is no stream. What turns out to be lines of JSON is left to the decoder."""
-        if b"}\n" in body.strip() and not _is_json(body):
+        if b"}\n" in body.strip() and not is_json(body):
             self._decoder.json_lines = True
             self._decoder.feed(body)
             return
-        chunk = read(self._parse_answer, _object(body))
+        chunk = read(self._parse_answer, json_object(body))
         self._finished = True
         tags = ThinkTags()
         thought, text = tags.split(chunk.text)
@@ -319,7 +313,7 @@ class Reading:
             self._decoder.drop()
             return
         try:
-            chunk = read(self._parse, _object(data, is_error=self._decoder.name == b"error"))
+            chunk = read(self._parse, json_object(data, is_error=self._decoder.name == b"error"))
         except ModelError as error:
             batch.error = error
             return
@@ -401,49 +395,6 @@ def read(parse: Callable[[dict[str, Any]], Chunk], document: dict[str, Any]) -> 
         raise
     except Exception as error:
         raise garbled("the provider sent JSON of another form") from error
-
-
-def _object(data: bytes, *, is_error: bool = False) -> dict[str, Any]:
-    """Return the object in ``data``.
-
-    Raises:
-        ModelError: it is an error, or no object.
-    """
-    try:
-        document = _from_json(data)
-    except ValueError as error:
-        if is_error:
-            raise of_stream(data.decode("utf-8", "replace")) from error
-        raise garbled("the provider sent what is no JSON") from error
-    problem = error_in(document)
-    if problem is not None or is_error:
-        raise of_stream(document if problem is None else problem)
-    if not isinstance(document, dict):
-        raise garbled("the provider sent JSON that is no object")
-    return document
-
-
-def _from_json(data: bytes) -> Any:
-    """Parse JSON. What cannot be a character in it becomes a replacement character.
-
-    Such are bytes that are no UTF-8, halves of surrogate pairs, and control characters.
-
-    Raises:
-        ValueError: it is no JSON.
-    """
-    try:
-        return from_json(data)
-    except ValueError:
-        text = data.decode("utf-8", "replace").translate(_CONTROLS)
-        return from_json(_ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text))
-
-
-def _is_json(data: bytes) -> bool:
-    try:
-        _from_json(data)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_json_lines(content_type: str) -> bool:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from functools import cached_property
+import base64
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...errors import ModelError, ModelTimeout, ModelUnavailable
-from ...llm.failures import of_status
-from ...llm.openai_client import key_headers, openai_client
+from ...errors import ModelUnavailable
+from ...llm.fields import table
+from ...llm.openai_calls import OpenAICalls
 from ...settings.openai_server import OPENAI, OpenAIServer
-from ...telemetry import CONTENT
 from .base import Embedded, counted
 
 if TYPE_CHECKING:
-    import openai
+    from .base import Vectors
 
 __all__ = ["OpenAIEmbeddings"]
-
-_CONNECT_SECONDS = 5.0
 
 
 class OpenAIEmbeddings:
@@ -42,61 +38,30 @@ class OpenAIEmbeddings:
 
     def __init__(self, model: str, api_key: str, server: OpenAIServer = OPENAI, dimensions: int = 0) -> None:
         self.id = f"{model}-{dimensions}" if dimensions else model
-        self._model = model
-        self._api_key = api_key
-        self._server = server
-        self._dimensions = dimensions
-        self._lock = threading.Lock()
-
-    @cached_property
-    def _client(self) -> openai.OpenAI:
-        with self._lock:
-            return openai_client(self._api_key, self._server, max_retries=0)
-
-    def warm(self) -> None:
-        """Import what the first request needs."""
-        _ = self._client
+        self._calls = OpenAICalls(api_key, server)
+        # A vector is a third as long in base64 as in digits. A server that knows only the latter ignores the field.
+        self._body: dict[str, Any] = {"model": model, "encoding_format": "base64"}
+        if dimensions:
+            self._body["dimensions"] = dimensions
 
     def request(self, texts: Sequence[str], *, query: bool, seconds: float) -> Embedded:  # noqa: ARG002 - of the port
         """Embed one batch, as :class:`~firelaunch.rag.embed.base.EmbeddingModel` describes.
 
         These models embed questions like other texts.
         """
-        import numpy as np
-        import openai
-
-        options: dict[str, Any] = {"dimensions": self._dimensions} if self._dimensions else {}
-        timeout = openai.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds))
+        answer = self._calls.post("/embeddings", {**self._body, "input": list(texts)}, seconds)
         try:
-            answer = self._client.embeddings.create(
-                model=self._model,
-                input=list(texts),
-                timeout=timeout,
-                extra_headers=key_headers(self._api_key, self._server),
-                **options,
-            )
-            # Servers may answer in any order; the index says which text a vector belongs to.
-            rows = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
-            vectors = np.asarray(rows, dtype=np.float32)
-        except openai.OpenAIError as error:
-            raise _model_error(error) from error
-        except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise ModelUnavailable(reason=f"the answer is no list of embeddings: {error}") from error
-        return counted(vectors, texts, getattr(getattr(answer, "usage", None), "prompt_tokens", None))
+            vectors = _vectors(answer)
+        except (ValueError, TypeError, LookupError, OverflowError) as error:
+            raise ModelUnavailable(reason=f"the answer is no list of embeddings: {type(error).__name__}") from error
+        return counted(vectors, texts, table(answer.get("usage")).get("prompt_tokens"))
 
 
-def _model_error(error: openai.OpenAIError) -> ModelError:
-    """Return firelaunch's error for an error of the openai package."""
-    import openai
+def _vectors(answer: Mapping[str, Any]) -> Vectors:
+    """Return the vectors in the order of their texts: servers may answer in any order, and give each its index."""
+    import numpy as np
 
-    # A provider's message may quote the prompt, so the reason holds only its codes.
-    CONTENT.info("the provider said: %s", error)
-    codes = (getattr(error, name, None) for name in ("status_code", "code", "param"))
-    reason = " ".join([type(error).__name__, *(str(word)[:100] for word in codes if word is not None)])
-    if isinstance(error, openai.APITimeoutError):
-        return ModelTimeout(reason=reason)
-    if isinstance(error, openai.APIStatusError):
-        return of_status(error.status_code, error.code, error.response.headers, reason)
-    if isinstance(error, openai.APIConnectionError | openai.APIResponseValidationError):
-        return ModelUnavailable(reason=reason)
-    return ModelError(reason=reason)
+    rows = [item["embedding"] for item in sorted(answer["data"], key=lambda item: item["index"])]
+    return np.asarray(
+        [np.frombuffer(base64.b64decode(row), "<f4") if isinstance(row, str) else row for row in rows], np.float32
+    )
