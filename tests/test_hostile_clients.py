@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -480,3 +481,43 @@ def test_at_the_highest_concurrency_that_the_settings_take_as_many_connections_a
                 assert head.startswith(b"HTTP/1.1 200 ")
                 assert b"Connection: close" not in head
             assert httpx.get(f"{server.url}/ready", timeout=10, trust_env=False).status_code == 200
+
+
+TELLS_WHO_GIVES_WAY = """
+import sys
+from firelaunch.identity.known_callers import known
+
+def create_app():
+    usual = sys.getswitchinterval()
+
+    def app(environ, start_response):
+        if environ.get("HTTP_AUTHORIZATION") == "Bearer of-ada":
+            known(environ, "ada")
+        body = b"first" if sys.getswitchinterval() == usual else b"gives way"
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    return app
+"""
+"""An app that answers whether its threads give way: whoever works in the background has Python switch threads often."""
+
+
+@pytest.mark.parametrize("token", [b"", b"Authorization: Bearer made-up\r\n"], ids=["no token", "a made-up token"])
+def test_strangers_who_ask_often_give_way_and_users_who_do_so_do_not(
+    tmp_path: Path, serve: Callable[..., Server], token: bytes
+) -> None:
+    (tmp_path / "app.py").write_text(TELLS_WHO_GIVES_WAY)
+    server = serve(tmp_path)
+    with connected(server) as ada:
+        ada.sendall(b"GET / HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer of-ada\r\n\r\n" * 60)
+        seen = b""
+        while seen.count(b"first") < 60:
+            seen += ada.recv(65_536)
+            assert b"gives way" not in seen
+    with contextlib.ExitStack() as open_ones:
+        strangers = [open_ones.enter_context(connected(server)) for _ in range(100)]
+        for sock in strangers:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n" + token + b"\r\n")
+        answers = [b"".join(iter(partial(sock.recv, 65_536), b"")) for sock in strangers]
+    assert all(answer.startswith(b"HTTP/1.1 200 OK") for answer in answers)
+    assert any(answer.endswith(b"gives way") for answer in answers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from firelaunch.server.fair_queue import FairQueue, Ticket
+from firelaunch.server.fair_queue import NEWCOMERS, NOBODY, FairQueue, Ticket
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ def test_a_request_of_another_caller_goes_before_those_that_one_has_piled_up() -
     assert [request for request, _ in taken(queue, 0.0)] == ["mallory 1", "ada again"]
 
 
-@pytest.mark.parametrize("caller", ["ada", ""])
+@pytest.mark.parametrize("caller", ["ada", NOBODY, NEWCOMERS])
 def test_what_a_page_asks_for_when_it_opens_is_answered_side_by_side(caller: str) -> None:
     queue = FairQueue(threads=80)
     for number in range(6):
@@ -52,6 +52,33 @@ def test_who_asks_often_has_one_request_answered_at_a_time_until_they_pause() ->
     for number in range(3):
         queue.put("mallory", number, 10.0)
     assert len(taken(queue, 10.0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("caller", "gives_way"), [(NOBODY, True), (NEWCOMERS, True), ("ada", False), ("/internal", False)]
+)
+def test_strangers_who_ask_often_give_way_until_they_pause(caller: str, gives_way: bool) -> None:
+    queue = FairQueue(threads=80)
+    seen = []
+    for number in range(30):
+        queue.put(caller, number, 0.0)
+        ((_, ticket),) = taken(queue, 0.0)
+        queue.end(ticket)
+        seen.append(ticket.gives_way)
+    assert seen[:19] == [False] * 19
+    assert seen[21:] == [gives_way] * 9
+    queue.put(caller, "later", 10.0)
+    ((_, ticket),) = taken(queue, 10.0)
+    assert not ticket.gives_way
+
+
+def test_a_new_token_does_not_wait_among_those_who_show_none() -> None:
+    queue = FairQueue(threads=80)
+    for number in range(100):
+        queue.put(NOBODY, number, 0.0)
+    taken(queue, 0.0)
+    queue.put(NEWCOMERS, "ada's first", 0.0)
+    assert [request for request, _ in taken(queue, 0.0)] == ["ada's first"]
 
 
 def test_a_service_has_as_many_requests_answered_as_there_are_threads() -> None:
@@ -81,7 +108,10 @@ def test_requests_that_have_waited_too_long_are_taken_out_and_others_stay() -> N
     assert not queue
 
 
-@given(st.lists(st.tuples(st.sampled_from(["", "ada", "bob"]), st.floats(0, 0.3)), max_size=60), st.integers(1, 5))
+@given(
+    st.lists(st.tuples(st.sampled_from([NOBODY, NEWCOMERS, "ada", "bob"]), st.floats(0, 0.3)), max_size=60),
+    st.integers(1, 5),
+)
 def test_each_request_is_answered_once_and_never_more_than_there_are_threads(
     requests: list[tuple[str, float]], threads: int
 ) -> None:

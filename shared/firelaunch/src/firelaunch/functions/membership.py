@@ -16,6 +16,7 @@ from ..api.base import Body
 from ..errors import InvalidId, Unauthenticated
 from ..identity import bearer
 from ..identity.base import check_not_anonymous, tenant_of
+from ..identity.known_callers import known
 from ..membership.members import Membership, Requester
 from ..scope import check_uid
 from ..server.app import App
@@ -71,6 +72,7 @@ def membership_app(membership: Membership, tokens: ProjectTokens) -> App:
         if request.method != "OPTIONS":
             claims = tokens.claims(bearer(request.headers.get("Authorization")))
             g.requester = _requester(claims)
+            known(request.environ, g.requester.uid)
             if request.endpoint != "leave":
                 check_not_anonymous(claims)
 

@@ -1,7 +1,8 @@
 """Decide whose request gets the next thread: callers take turns, so that many requests of one hold up no other.
 
 Python runs one thread at a time. Each request that is being computed makes all others slower, so it is not enough that
-there are threads left: a caller who asks often has one request computed at a time.
+there are threads left: a caller who asks often has one request computed at a time. Strangers who ask often give way to
+whoever has shown a token that holds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["NEW_SECONDS", "SERVICE", "FairQueue", "Ticket"]
+__all__ = ["NEWCOMERS", "NEW_SECONDS", "NOBODY", "SERVICE", "FairQueue", "Ticket"]
 
 NEW_SECONDS = 0.05
 _STRANGERS_NEW_SECONDS = 0.1
@@ -19,6 +20,15 @@ _STRANGERS_NEW_SECONDS = 0.1
 
 SERVICE = "/"
 """The beginning of a service's caller id. No user's id begins so."""
+
+NOBODY = ""
+"""The caller id of all who show no token."""
+
+NEWCOMERS = "\0"
+"""The caller id of all whose token the app has not verified yet, so that they don't wait among those without any. No
+user's id has a control character in it."""
+
+_STRANGERS = frozenset({NOBODY, NEWCOMERS})
 
 _NEW_AT_A_TIME = 4
 """The most new requests of one caller that are answered at a time; of one who asks often, one."""
@@ -34,10 +44,15 @@ _REMEMBERED = 1_000
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request that is being answered."""
+    """A request that is being answered.
+
+    Attributes:
+        gives_way: whether it is a stranger's, and strangers ask often.
+    """
 
     line: _Line
     began: float
+    gives_way: bool = False
     ended: bool = False
 
 
@@ -69,8 +84,11 @@ class _Line:
             return True
         while self.new and (self.new[0].ended or now - self.new[0].began >= self.seconds):
             self.new.popleft()
-        often = self.free_at - now > _BURST * _OFTEN_SECONDS
-        return sum(not ticket.ended for ticket in self.new) < (1 if often else _NEW_AT_A_TIME)
+        return sum(not ticket.ended for ticket in self.new) < (1 if self.asks_often(now) else _NEW_AT_A_TIME)
+
+    def asks_often(self, now: float) -> bool:
+        """Return whether the caller has sent more requests than a page sends when it opens."""
+        return not self.is_service and self.free_at - now > _BURST * _OFTEN_SECONDS
 
 
 class FairQueue:
@@ -94,15 +112,17 @@ class FairQueue:
         """Add a request.
 
         Args:
-            caller: "" for whoever has shown no token that holds: all of them are one caller. A service's begins with
-                ``SERVICE``.
+            caller: a user's id; ``NOBODY`` or ``NEWCOMERS`` for strangers, each of which are one caller; a service's
+                begins with ``SERVICE``.
         """
         line = self._lines.get(caller)
         if line is None:
             if len(self._lines) >= _REMEMBERED:
                 self._lines = {name: each for name, each in self._lines.items() if each.waiting or each.free_at > now}
             is_service = caller.startswith(SERVICE)
-            line = self._lines[caller] = _Line(NEW_SECONDS if caller else _STRANGERS_NEW_SECONDS, is_service)
+            line = self._lines[caller] = _Line(
+                _STRANGERS_NEW_SECONDS if caller in _STRANGERS else NEW_SECONDS, is_service
+            )
         line.put(request, now)
         self._turns.setdefault(caller)
 
@@ -115,7 +135,7 @@ class FairQueue:
             return None
         line = self._lines[caller]
         request, _ = line.waiting.popleft()
-        ticket = Ticket(line, now)
+        ticket = Ticket(line, now, caller in _STRANGERS and line.asks_often(now))
         line.new.append(ticket)
         self._answered += 1
         self._turns.move_to_end(caller)

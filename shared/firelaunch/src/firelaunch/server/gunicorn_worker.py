@@ -49,7 +49,7 @@ from .. import precedence
 from ..errors import Overloaded, SettingsError
 from ..shutdown import Shutdown
 from .connections import Connection, RequestProgress
-from .fair_queue import NEW_SECONDS, FairQueue, Ticket
+from .fair_queue import NEW_SECONDS, NEWCOMERS, NOBODY, FairQueue, Ticket
 from .start_error import start_report
 from .terminal import line_width, wrapped
 
@@ -421,7 +421,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle(self, conn: Any) -> Any:
         """Answer the request on a connection, in a thread of the pool."""
         try:
-            precedence.claim()
             conn.begin()
             self._thread_state.conn = conn
             reusable = super().handle(conn)
@@ -539,7 +538,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.is_probe:
             self._submit(self._probe_pool, conn, None)
             return
-        caller = self._users.get(conn.token_digest, "") if conn.token_digest else ""
+        caller = self._users.get(conn.token_digest, NEWCOMERS) if conn.token_digest else NOBODY
         self._requests.put(caller, conn, time.monotonic())
         self._answer_next()
 
@@ -549,7 +548,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._submit(self.tpool, *request)
 
     def _submit(self, pool: ThreadPoolExecutor, conn: Any, ticket: Ticket | None) -> None:
-        self._in_thread(pool, conn, partial(self.handle, conn), ticket)
+        answer = self._answer_stranger if ticket is not None and ticket.gives_way else self._answer_first
+        self._in_thread(pool, conn, partial(answer, conn), ticket)
+
+    def _answer_first(self, conn: Any) -> Any:
+        """Answer a request. Background work, and strangers who ask often, give way to it."""
+        precedence.claim()
+        return self.handle(conn)
+
+    def _answer_stranger(self, conn: Any) -> Any:
+        """Answer one of the strangers who ask often. The next of them waits while requests are answered that go first."""
+        with precedence.background():
+            result = self.handle(conn)
+            if result is not _ELSEWHERE:
+                precedence.give_way()
+            return result
 
     def _in_thread(
         self, pool: ThreadPoolExecutor, conn: Any, work: Callable[[], Any], ticket: Ticket | None = None

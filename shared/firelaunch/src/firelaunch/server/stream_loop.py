@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -429,7 +430,8 @@ class StreamLoop:
             if served not in self._blocked or served.gone or served.unsent_beat or not (data := beat()):
                 return
             data = served.frame(data)
-            sent = served.client.sock.send(data, socket.MSG_DONTWAIT)
+            # Not the socket's own method, which waits until the client reads: the thread has given the socket a limit.
+            sent = os.write(served.client.sock.fileno(), data)
             served.unsent_beat = data[sent:]
         except BlockingIOError:
             pass  # the client reads nothing: none of the beat was sent
