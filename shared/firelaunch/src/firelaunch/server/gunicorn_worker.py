@@ -557,7 +557,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return self.handle(conn)
 
     def _answer_stranger(self, conn: Any) -> Any:
-        """Answer one of the strangers who ask often. The next of them waits while requests are answered that go first."""
+        """Answer one of many strangers. The next of them waits while requests are answered that go first."""
         with precedence.background():
             result = self.handle(conn)
             if result is not _ELSEWHERE:
