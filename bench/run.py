@@ -26,6 +26,7 @@ NAMES = (
     "chunking",
     "ops",
     "growth",
+    "processes",
     "rules",
     "strangers",
 )
