@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import count, islice, product
 from pathlib import Path
 from typing import Any, TypeVar
@@ -433,25 +434,25 @@ def of_users(world: World, _most: int) -> dict[str, Operation]:
 
 def documents(world: World, numbers: range) -> None:
     """Give Ada documents that are ready."""
-    user = APP.of("ada")
-    world.fill(
-        Create(
-            user.document(f"d{number:06}"),
-            {
-                "name": f"note {number}.md", "source": "text", "url": None, "bytes": 900, "hash": f"{number:064x}",
-                "status": "ready", "progress": 1.0, "error": None, "job": "none", "generation": "g", "shown": None,
-                "stale": [], "indexed": {}, "chunks": 3, "characters": 900, "warnings": [], "parts": [],
-                "cost_micro_usd": 0, "created_at": at(number), "updated_at": at(number),
-            },
-        )
-        for number in numbers
-    )  # fmt: skip
+    world.fill(document(f"d{number:06}", at(number)) for number in numbers)
+
+
+def document(name: str, made: datetime) -> Create:
+    """Return the record of a document of Ada's."""
+    record = {
+        "name": f"{name}.md", "source": "text", "url": None, "bytes": 900, "hash": sha256(name.encode()).hexdigest(),
+        "status": "ready", "progress": 1.0, "error": None, "job": "none", "generation": "g", "shown": None,
+        "stale": [], "indexed": {}, "chunks": 3, "characters": 900, "warnings": [], "parts": [], "cost_micro_usd": 0,
+        "created_at": made, "updated_at": made,
+    }  # fmt: skip
+    return Create(APP.of("ada").document(name), record)
 
 
 def of_documents(world: World, most: int) -> dict[str, Operation]:
     """Return what meets a user's documents."""
-    ada = world.user("ada")
+    ada, gone = world.user("ada"), [f"d9{most:06}{number:02}" for number in range(1 + REPEATS)]
     cursor = last_page(("d000008", at(8)), "created_at")
+    world.fill(document(name, at(9)) for name in gone)
 
     def upload() -> None:
         name = f"new {next(world.numbers)}.md"
@@ -462,7 +463,7 @@ def of_documents(world: World, most: int) -> dict[str, Operation]:
         "list, last page": lambda: said(ada.get(f"/v1/documents?limit={PAGE}&cursor={cursor}")),
         "upload": upload,
         "read one": lambda: said(ada.get("/v1/documents/d000003")),
-        "delete": lambda: said(ada.delete(f"/v1/documents/d{most - 1 - next(world.numbers) % (most // 2):06}")),
+        "delete": lambda: said(ada.delete(f"/v1/documents/{gone.pop()}")),
     }
 
 
@@ -597,7 +598,7 @@ def of_members(world: World, most: int) -> dict[str, Operation]:
 
     return {
         "members, first page": lambda: said(ada.get(f"/v1/groups/{group}/members?limit={PAGE}")),
-        "members, last page": lambda: said(ada.get(f"/v1/groups/{group}/members?limit={PAGE}&cursor={cursor}")),
+        "members, last page": lambda: said(ada.get(f"/v1/groups/{group}/members?limit=7&cursor={cursor}")),
         "invite and join": join,
         "remove": lambda: said(ada.delete(f"/v1/groups/{group}/members/gone-{next(world.numbers)}")),
         "turn in the group's chat": lambda: said(

@@ -213,7 +213,7 @@ def page_through(store: DocumentStore, query: Query, size: int) -> Any:
         seen: list[str] = []
         after = None
         fields = [order.field for order in query.order]
-        while page := store.query(Query(query.collection, query.where, query.order, size, after, query.indexes or ())):
+        while page := store.query(Query(query.collection, query.where, query.order, size, after, query.indexes)):
             seen += [found.id for found in page]
             after = [*(page[-1].data[field] for field in fields), page[-1].id]
         return seen, store.count(query)

@@ -96,6 +96,30 @@ def test_a_page_of_a_long_collection_is_read_through_an_index(tmp_path: Path) ->
     store.close()
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query("apps/a/jobs", where=[Filter("uid", "==", "ada")], order=[Order("created_at", descending=True)], limit=5),
+        Query("apps/a/jobs", where=[Filter("uid", "==", "ada")], limit=5),
+        Query("apps/a/jobs", order=[Order("rank")], limit=5),
+    ],
+    ids=["a filter and an order", "a filter", "an order"],
+)
+def test_a_query_is_answered_through_an_index_as_firestore_has_one(tmp_path: Path, query: Query) -> None:
+    """Otherwise a user's list would take as long as all users together have documents."""
+    store = SQLiteStore(tmp_path / "data.sqlite3")
+    fields = {"created_at": NOON, "rank": 1}
+    store.commit([Create(f"apps/a/jobs/j{n:02}", {**fields, "uid": ("ada", "ben")[n % 2]}) for n in range(50)])
+    assert len(store.query(query)) == store.count(query) == 5
+    connection = sqlite3.connect(tmp_path / "data.sqlite3")
+    sql, values = select(query)
+    plan = " ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values))
+    assert "USING INDEX own_" in plan
+    assert "TEMP B-TREE" not in plan
+    connection.close()
+    store.close()
+
+
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("where", [[], [Filter("kind", "==", "x")]])
 @pytest.mark.parametrize("alike", [1, 3_000], ids=["one of a kind", "all alike"])

@@ -162,7 +162,7 @@ def token_fields(tokens: TokenCounts) -> dict[str, Any]:
 def calls_of_request(store: DocumentStore, app: Scope, request_id: str) -> list[dict[str, Any]]:
     """Return the calls of one request in the order in which they ended, 1,000 at most."""
     of_request = (Filter("request", "==", request_id),)
-    documents = store.query(Query(app.calls(), where=of_request, limit=_MOST_LISTED, indexes=()))
+    documents = store.query(Query(app.calls(), where=of_request, limit=_MOST_LISTED))
     return [_view(document) for document in sorted(documents, key=lambda document: document.data["finished_at"])]
 
 
@@ -175,7 +175,7 @@ def calls_of_user(store: DocumentStore, user: Scope, limit: int, cursor: str | N
     own = (Filter("uid", "==", user.uid),)
     newest = (Order("finished_at", descending=True),)
     after = page_after(cursor)
-    documents = store.query(Query(user.calls(), where=own, order=newest, limit=limit + 1, after=after, indexes=()))
+    documents = store.query(Query(user.calls(), where=own, order=newest, limit=limit + 1, after=after))
     return Page([_view(document) for document in documents[:limit]], page_cursor(documents, limit, "finished_at"))
 
 

@@ -47,15 +47,15 @@ def requests_of_days(
     """
     if ranking == "slowest":
         slowest = (Order("total_ms", descending=True),)
-        query = Query(app.requests(), where=(Filter("day", "in", days),), order=slowest, limit=limit, indexes=())
+        query = Query(app.requests(), where=(Filter("day", "in", days),), order=slowest, limit=limit)
     elif ranking == "dearest":
         dearest = (Order("usage.cost_micro_usd", descending=True),)
-        query = Query(app.requests(), where=(Filter("day", "in", days),), order=dearest, limit=limit, indexes=())
+        query = Query(app.requests(), where=(Filter("day", "in", days),), order=dearest, limit=limit)
     elif ranking == "failed":
         failed = (Filter("day", "in", days), Filter("outcome", "==", "failed"))
-        query = Query(app.requests(), where=failed, order=_LATEST, limit=limit, indexes=())
+        query = Query(app.requests(), where=failed, order=_LATEST, limit=limit)
     else:
-        query = Query(app.requests(), where=(Filter("day", "in", days),), order=_LATEST, limit=limit, indexes=())
+        query = Query(app.requests(), where=(Filter("day", "in", days),), order=_LATEST, limit=limit)
     return [_view(document) for document in store.query(query)]
 
 

@@ -127,7 +127,7 @@ def _calls(store: DocumentStore, app: Scope, hour: str, check: Callable[[], None
     after: list[Any] | None = None
     while True:
         of_hour = (Filter("hour", "==", hour),)
-        page = store.query(Query(app.calls(), where=of_hour, limit=_PAGE, after=after, indexes=()))
+        page = store.query(Query(app.calls(), where=of_hour, limit=_PAGE, after=after))
         yield from page
         if len(page) < _PAGE:
             return

@@ -193,8 +193,8 @@ class Query:
     that begin with U+0001 or U+10FFFF, in different ways.
 
     ``indexes`` are the composite indexes that an app declares for the collection, each as the names of its fields, with
-    "-" before those that descend, and () for a collection of firelaunch's own that may grow very large. SQLite makes
-    the index that the query needs, and refuses a query that needs one that is not declared. With None it makes none.
+    "-" before those that descend. SQLite makes the index that a query needs, and refuses a query that needs one that is
+    neither declared nor firelaunch's own.
     """
 
     collection: str
@@ -202,7 +202,7 @@ class Query:
     order: Sequence[Order] = ()
     limit: int | None = None
     after: Sequence[Any] | None = None
-    indexes: Sequence[tuple[str, ...]] | None = None
+    indexes: Sequence[tuple[str, ...]] = ()
 
 
 def ordering(query: Query) -> Sequence[Order]:

@@ -92,5 +92,5 @@ def missing_index(query: Query) -> CompositeIndex | None:
     if need is None:
         return None
     index, equal = need
-    available = (*OWN_INDEXES, *(CompositeIndex(index.collection, fields) for fields in query.indexes or ()))
+    available = (*OWN_INDEXES, *(CompositeIndex(index.collection, fields) for fields in query.indexes))
     return None if any(each.serves(index, equal) for each in available) else index

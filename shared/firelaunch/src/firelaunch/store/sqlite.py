@@ -21,7 +21,7 @@ from .base import Create, Delete, Document, Query, Set, Transaction, Update, Ver
 from .changes import apply_set, apply_update
 from .connections import SpareConnections
 from .limits import check_commit, check_document, check_path, check_request
-from .sqlite_queries import COLUMNS, index, select, type_of, value_of
+from .sqlite_queries import COLUMNS, INDEXED, index, select, type_of, value_of
 from .sqlite_values import decode, encode
 from .wal import empty_wal
 
@@ -31,9 +31,6 @@ T = TypeVar("T")
 
 _BUSY_SECONDS = 30
 _PAGE = 200
-_INDEXED = ("created_at", "updated_at", "due_at")
-"""The fields that queries order by. Each field's index holds only the documents that have the field."""
-
 _LOG_PAGES = 4000
 """The number of pages (of 4 KiB) in the write-ahead log at which they are copied into the database. SQLite's default of
 1000 would copy the pages that each turn changes four times as often."""
@@ -89,6 +86,7 @@ class SQLiteStore:
 
     def count(self, query: Query) -> int:
         """Return the number of documents that match. See :class:`~firelaunch.store.base.DocumentStore`."""
+        self._make_index(query)
         sql, values = select(query)
         with self._reader() as connection:
             row = connection.execute(f"SELECT count(*) FROM ({sql})", values).fetchone()  # noqa: S608
@@ -113,8 +111,7 @@ class SQLiteStore:
     ) -> tuple[list[Document | None], list[list[Document]]]:
         """Run ``get_many`` and the queries together. See :class:`~firelaunch.store.base.DocumentStore`."""
         for query in queries:
-            if query.indexes is not None:
-                self._make_index(query)
+            self._make_index(query)
         with _translated():
             # Read through the shared connection if it is free: its cache is valid. Each write of another connection
             # empties the caches of all others.
@@ -234,7 +231,7 @@ class SQLiteStore:
         if first:
             _switch_to_wal(connection)
             connection.executescript(_SCHEMA)
-            for field in _INDEXED:
+            for field in INDEXED:
                 connection.execute(
                     f"CREATE INDEX IF NOT EXISTS with_{field} ON documents (collection, {value_of(field)}, id) "
                     f"WHERE {type_of(field)} IS NOT NULL"

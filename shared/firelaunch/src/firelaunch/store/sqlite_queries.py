@@ -14,9 +14,13 @@ from .indexes import missing_index
 from .limits import check_query
 from .sqlite_values import bounds, encode_scalar
 
-__all__ = ["COLUMNS", "index", "select", "type_of", "value_of"]
+__all__ = ["COLUMNS", "INDEXED", "index", "select", "type_of", "value_of"]
 
 COLUMNS = "path, data, created, updated"
+
+INDEXED = ("created_at", "updated_at", "due_at")
+"""The fields that most queries order by. The store has an index of each from the start, with the documents that have
+the field."""
 
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _DIRECTIONS = {False: "ASC", True: "DESC"}
@@ -44,13 +48,13 @@ def _checked(field: str) -> str:
 
 
 def index(query: Query) -> str | None:
-    """Return SQL that makes the index by which a page of an app's own collection is found; None if none is needed.
+    """Return SQL that makes the index by which a page of a collection is found; None if none is needed.
 
     Firestore has such an index of each field, and of those that are declared.
     """
     orders = ordering(query)
     filtered = sorted({item.field for item in query.where if item.op == "=="} - {order.field for order in orders})
-    if query.indexes is None or not (filtered or orders):
+    if not filtered and (not orders or (len(orders) == 1 and orders[0].field in INDEXED)):
         return None
     keys = [value_of(field) for field in filtered]
     keys += [f"{value_of(order.field)} {_DIRECTIONS[order.descending]}" for order in orders]
@@ -80,7 +84,7 @@ def select(query: Query) -> tuple[str, list[Any]]:
         condition, parameters = _condition(item)
         where.append(condition)
         values += parameters
-        if query.indexes is not None and item.op == "==":
+        if item.op == "==":
             where.append(f"{type_of(item.field)} IS NOT NULL")  # so that SQLite uses the index, which is partial
     keys = [(value_of(order.field), order.descending) for order in orders]
     where += [f"{type_of(order.field)} IS NOT NULL" for order in orders]

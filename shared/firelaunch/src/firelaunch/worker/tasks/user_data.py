@@ -106,11 +106,11 @@ def kept_elsewhere(
     return (
         # Jobs go first: workers that still work for an erased user lose their leases, and can write nothing more.
         KeptDocuments(Query(f"{root}/jobs", where=own, limit=_PAGE)),
-        KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE, indexes=())),
-        KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE, indexes=())),
+        KeptDocuments(Query(f"{root}/requests", where=own, limit=_PAGE)),
+        KeptDocuments(Query(f"{root}/calls", where=own, limit=_PAGE)),
         # What the user sent in chats of groups for which the group pays. Its calls stay, as the group's costs.
-        KeptDocuments(Query(f"{root}/requests", where=sent, limit=_PAGE, indexes=()), SENT),
-        KeptDocuments(Query(f"{root}/calls", where=sent, limit=_PAGE, indexes=()), SENT, "anonymize"),
+        KeptDocuments(Query(f"{root}/requests", where=sent, limit=_PAGE), SENT),
+        KeptDocuments(Query(f"{root}/calls", where=sent, limit=_PAGE), SENT, "anonymize"),
         KeptDocuments(Query(f"{root}/user_sums", where=own, limit=_PAGE)),
         KeptDocuments(Query(f"{root}/billing_events", where=own, limit=_PAGE)),
         # Entries of the audit log stay, and name the user by a hash. This is what says whose hash it is.
