@@ -57,11 +57,12 @@ test-web: setup ## Go people's ways through the web client in Chromium: build/we
 
 ##@ Write what is derived
 
-docs: setup ## Write the settings, the rates, the architecture's picture, the costs and the table of providers anew from the code
+docs: setup ## Write the settings, the rates, the architecture's picture, the costs, the limits of scale and the table of providers anew from the code
 	@$(BIN)/python tools/settings_docs.py
 	@$(BIN)/python tools/limits_docs.py
 	@$(BIN)/python tools/architecture_docs.py
 	@$(BIN)/python tools/cost_docs.py
+	@$(BIN)/python tools/scale_docs.py
 	@PYTHONPATH=tests $(BIN)/python -m providers.docs
 
 docs-site: setup ## Build the documents as a site, and check their links: build/docs/site

@@ -88,6 +88,16 @@ def test_the_costs_of_a_month_are_those_of_the_prices_and_of_what_a_turn_reads_a
     assert tool.month(100, chat) < tool.month(100, documents) < tool.month(1_000, chat)
 
 
+def test_the_limits_of_scale_are_those_of_what_a_turn_costs() -> None:
+    tool: Any = load(ROOT / "tools" / "scale_docs.py")
+    text = (ROOT / "docs" / "scale.md").read_text()
+    assert text == tool.page(text), "write it anew: make docs"
+    for row in tool.ROWS:
+        if (most := tool.at_most(row)) is not None:
+            assert not tool.gives(row, most), "the table says that so many users are no problem"
+            assert tool.gives(row, 2 * most)
+
+
 def test_each_page_is_in_the_index_by_task_and_the_site_has_each_page_once() -> None:
     site: Any = load(ROOT / "tools" / "docs_site.py")
     sections = [entry for section in site.navigation() for pages in section.values() for entry in pages]
