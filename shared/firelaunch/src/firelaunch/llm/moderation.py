@@ -41,9 +41,7 @@ class OpenAIModeration:
         except (FirelaunchError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelUnavailable(reason=f"moderation failed: {type(error).__name__}") from error
         if flagged is not False:
-            raise ContentRefused(
-                reason=f"flagged: {', '.join(sorted(name for name in categories if categories[name]))}"
-            )
+            raise ContentRefused(reason=f"flagged: {', '.join(categories)}")
 
     def _answer(self, text: str) -> dict[str, Any]:
         body = {"model": _MODEL, "input": text}
