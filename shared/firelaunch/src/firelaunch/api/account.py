@@ -51,6 +51,7 @@ _DAY = {
     "cached_input_tokens": 0,
     "output_tokens": 310,
     "cost_micro_usd": 2340,
+    "carried_micro_usd": 0,
     "reserved_micro_usd": 0,
     "expired_requests": 0,
     "expired_micro_usd": 0,
@@ -76,6 +77,9 @@ class DayUsage(BaseModel):
     cached_input_tokens: int
     output_tokens: int
     cost_micro_usd: int = Field(description="Millionths of a dollar.")
+    carried_micro_usd: int = Field(
+        description="Spent before the data was erased that day. It counts toward the budget."
+    )
     reserved_micro_usd: int = Field(description="Held for requests that are running.")
     expired_requests: int = Field(description="Requests that never settled, as after a crash.")
     expired_micro_usd: int = Field(description="What those may have cost at most. They are not billed.")
@@ -173,10 +177,10 @@ def usage(query: DaysQuery) -> dict[str, Any]:
         store = store.within(scope, guard_of(scope, caller().uid))
     days = [(today - timedelta(days=back)).isoformat() for back in range(query.days)]
     # One read for the user and all days.
-    user, *documents = store.get_many([scope.root, *(scope.usage(day) for day in days)])
+    user, erasure, *documents = store.get_many([scope.root, scope.erasure(), *(scope.usage(day) for day in days)])
     plan = services().metering.plan_of(user)
     limit = services().metering.plans[plan]
-    views = [_view(day, Day.of(document)) for day, document in zip(days, documents, strict=True)]
+    views = [_view(day, Day.of(document, erasure, day)) for day, document in zip(days, documents, strict=True)]
     return {
         **views[0],
         "plan": plan,
@@ -196,6 +200,7 @@ def _view(day: str, usage: Day) -> dict[str, Any]:
     return {
         "day": day,
         **{name: usage.number(name) for name in counters},
+        "carried_micro_usd": usage.carried_micro_usd,
         "reserved_micro_usd": sum(usage.reservations(now, expired=False).values()),
         "expired_requests": usage.number("expired_requests") + len(expired),
         "expired_micro_usd": usage.number("expired_micro_usd") + sum(expired.values()),

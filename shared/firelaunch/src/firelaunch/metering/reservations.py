@@ -43,13 +43,16 @@ from .ceiling import Ceiling, Chance, Draw
 from .reports import MeterUsage, StoredReport, UsageOutbox
 from .sums import Purposes, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
 
-__all__ = ["Day", "Metering", "Quote", "Reservation"]
+__all__ = ["USED", "Day", "Metering", "Quote", "Reservation"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Counter = Literal["requests", "uploads"]
 """The counters that a plan limits for each clock minute."""
+
+USED: Final = "used"
+"""The field of an erasure's record that holds what :meth:`Day.kept` returned."""
 
 _EXTEND_ATTEMPTS = 8
 _COMMIT_MARGIN = timedelta(seconds=15)
@@ -72,15 +75,29 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One user's usage on one day (UTC), as stored."""
+    """One user's usage on one day (UTC), as stored.
+
+    Attributes:
+        before: what the user had used of the day before an erasure removed the day's document, as :meth:`kept`
+            returned it. It bounds the day as well.
+    """
 
     data: Mapping[str, Any]
     update_time: datetime | None
+    before: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, document: Document | None) -> Day:
-        """Return the day of a document, or an empty day if there is no document yet."""
-        return cls({}, None) if document is None else cls(document.data, document.update_time)
+    def of(cls, document: Document | None, erasure: Document | None = None, day: str = "") -> Day:
+        """Return the day of a document, or an empty day if there is no document yet.
+
+        Args:
+            erasure: the record of the user's last erasure. Whoever admits something reads it, so that an erasure gives
+                no new budget.
+            day: the day, as :meth:`Metering.today` names it, if ``erasure`` is given.
+        """
+        kept: Mapping[str, Any] = {} if erasure is None else erasure.data.get(USED) or {}
+        before = kept if kept.get("day") == day else {}
+        return cls({}, None, before) if document is None else cls(document.data, document.update_time, before)
 
     def number(self, name: str) -> int:
         """Return a counter, or 0 if it does not exist yet."""
@@ -88,7 +105,7 @@ class Day:
 
     def counted_in(self, minute: str, counter: Counter) -> int:
         """Return the number of requests or uploads in the clock minute ``minute`` ("HH:MM")."""
-        return self.number(f"minute_{counter}") if self.data.get("minute") == minute else 0
+        return sum(int(at.get(f"minute_{counter}", 0)) for at in (self.data, self.before) if at.get("minute") == minute)
 
     def one_more(self, minute: str, counter: Counter) -> dict[str, Any]:
         """Return the fields of the minute's counters after ``counter`` has gone up by one."""
@@ -97,7 +114,8 @@ class Day:
             for name in ("minute_requests", "minute_uploads")
             if name in self.data
         }
-        return others | {"minute": minute, f"minute_{counter}": self.counted_in(minute, counter) + 1}
+        own = replace(self, before={}).counted_in(minute, counter)
+        return others | {"minute": minute, f"minute_{counter}": own + 1}
 
     def reservations(self, now: datetime, *, expired: bool) -> dict[str, int]:
         """Return the micro-dollars of each open reservation by request: either the expired ones or the others."""
@@ -106,7 +124,33 @@ class Day:
 
     def committed(self, now: datetime) -> int:
         """Return the micro-dollars that are spent or reserved."""
-        return self.number("cost_micro_usd") + sum(self.reservations(now, expired=False).values())
+        held = sum(self.reservations(now, expired=False).values())
+        return self.number("cost_micro_usd") + self.carried_micro_usd + held
+
+    @property
+    def carried_micro_usd(self) -> int:
+        """The micro-dollars of the day that no record explains any more: those from before an erasure."""
+        return self.number("carried_micro_usd") + int(self.before.get("micro_usd", 0))
+
+    @property
+    def groups_made(self) -> int:
+        """The number of groups that the user has made on the day."""
+        return self.number("groups_made") + int(self.before.get("groups_made", 0))
+
+    def kept(self, day: str, now: datetime) -> dict[str, Any]:
+        """Return what an erasure keeps of the day: sums and counters alone, which bound what its user may still use.
+
+        What running requests hold counts as spent: after the erasure they can settle nothing.
+        """
+        minute = now.astimezone(UTC).strftime("%H:%M")
+        counted: tuple[Counter, ...] = ("requests", "uploads")
+        return {
+            "day": day,
+            "micro_usd": self.committed(now),
+            "groups_made": self.groups_made,
+            "minute": minute,
+            **{f"minute_{counter}": self.counted_in(minute, counter) for counter in counted},
+        }
 
 
 @dataclass(slots=True)
@@ -639,8 +683,9 @@ class Metering:
         path, on_credit = reservation.scope.usage(reservation.day), reservation.limit.balance
         for _ in range(_EXTEND_ATTEMPTS):
             now = self.clock().astimezone(UTC)
-            document, *user = self.store.get_many([path, *([reservation.scope.root] if on_credit else [])])
-            usage = Day.of(document)
+            paths = [path, reservation.scope.erasure(), *([reservation.scope.root] if on_credit else [])]
+            document, erasure, *user = self.store.get_many(paths)
+            usage = Day.of(document, erasure, reservation.day)
             others = usage.committed(now) - usage.reservations(now, expired=False).get(reservation.request_id, 0)
             if others + micro_usd > reservation.limit.daily_usd:
                 raise _no_budget(now)

@@ -92,8 +92,9 @@ def admit(
 
     def attempt() -> tuple[Reservation, datetime]:
         day = metering.today()
-        user, usage = metering.store.get_many([scope.root, scope.usage(day)])
-        reservation, reserve = metering.reserve(scope, day, Day.of(usage), user, request_id, *quotes, counted=counted)
+        user, document, erasure = metering.store.get_many([scope.root, scope.usage(day), scope.erasure()])
+        usage = Day.of(document, erasure, day)
+        reservation, reserve = metering.reserve(scope, day, usage, user, request_id, *quotes, counted=counted)
         try:
             with reservation.admission():
                 return reservation, metering.log.commit(scope, [*reserve, *also(reservation)])

@@ -20,11 +20,25 @@ from ..identity.base import Caller
 from ..membership.invites import Invitation, InviteInvalid, checked_invite, invite_path, new_invitation, use_of
 from ..membership.policy import Policy
 from ..membership.removals import Removed
+from ..metering.reservations import Day
 from ..paging import Page
 from ..records.cursors import cursor_of, position_of
 from ..scope import GROUP, Scope, check_uid
 from ..store.audit import OPERATOR, audit_writes
-from ..store.base import DELETE_FIELD, Create, Delete, Document, Filter, Order, Query, Set, Transaction, Update, Write
+from ..store.base import (
+    DELETE_FIELD,
+    Create,
+    Delete,
+    Document,
+    Filter,
+    Increment,
+    Order,
+    Query,
+    Set,
+    Transaction,
+    Update,
+    Write,
+)
 from ..store.fence import CLOSED
 from ..store.guard import Guard
 from ..store.scoped import ScopedStore
@@ -133,16 +147,16 @@ class Groups:
         place, day = user.of_group("g" + secrets.token_hex(12)), now.astimezone(UTC).date().isoformat()
 
         def work(transaction: Transaction) -> Group:
-            gate, limit = self._check_owned(transaction, user, "You own as many groups as your plan allows.")
+            limit = self._check_owned(transaction, user, "You own as many groups as your plan allows.")
             # Each group has a day's budget of its own, so whoever deletes groups must not get new ones without end.
-            made = gate.data.get("made", 0) if gate is not None and gate.data.get("day") == day else 0
-            if made >= limit:
+            used = Day.of(transaction.get(user.usage(day)), transaction.get(user.erasure()), day)
+            if used.groups_made >= limit:
                 raise TooManyGroups("You made as many groups today as your plan allows. Make this one tomorrow.")
             facts = {"name": name, "domains": [each.lower() for each in domains], "domain_role": domain_role}
             counts = {"members": 1, "owners": 1, "invites": 0}
             data = {**facts, **counts, "created_at": now, "updated_at": now}
-            counted = Set(user.groups_gate(), {"changed_at": now, "day": day, "made": made + 1})
-            transaction.write(counted, Create(place.root, data))
+            counted = Set(user.usage(day), {"groups_made": Increment(1)}, merge=True)
+            transaction.write(_passed(user, now), counted, Create(place.root, data))
             transaction.write(*_member_writes(place, caller.uid, "owner", called, now))
             transaction.write(*_told(place, "group.made", caller.uid, now))
             return _view(place, data, "owner")
@@ -291,7 +305,7 @@ class Groups:
             if role == "owner":
                 owner = place.of(uid)
                 self._check_owned(transaction, owner, "They own as many groups as their plan allows.")
-                transaction.write(Set(owner.groups_gate(), {"changed_at": now}, merge=True))
+                transaction.write(_passed(owner, now))
             counts = _counts(document, held, role)
             # An owner who is one no more may still know the invitations that they made.
             counts |= _withdrawn(document) if held == "owner" else {}
@@ -401,18 +415,17 @@ class Groups:
 
         self._store.transaction(work)
 
-    def _check_owned(self, transaction: Transaction, user: Scope, says: str) -> tuple[Document | None, int]:
-        """Check that the user may own one more group.
+    def _check_owned(self, transaction: Transaction, user: Scope, says: str) -> int:
+        """Check that the user may own one more group, and return how many they may own.
 
-        Returns:
-            the gate, which the transaction has to change so that the count stays exact; and how many they may own.
+        The transaction has to write what :func:`_passed` returns, so that the count stays exact.
         """
-        gate = transaction.get(user.groups_gate())
+        transaction.get(user.groups_gate())
         limit = self._entitlements.of(transaction.get(user.root)).limits.groups
         owned = Query(user.memberships(), where=(Filter("role", "==", "owner"),), limit=limit + 1)
         if len(transaction.query(owned)) >= limit:
             raise TooManyGroups(says)
-        return gate, limit
+        return limit
 
     def _owned(self, transaction: Transaction, place: Scope, uid: str) -> Document:
         """Return the group's document, if ``uid`` is an owner."""
@@ -425,6 +438,11 @@ class Groups:
     def _check_room(self, document: Document) -> None:
         if document.data["members"] >= self._entitlements.of(document).limits.group_members:
             raise TooManyMembers
+
+
+def _passed(user: Scope, now: datetime) -> Set:
+    """Return the write that changes the gate, on which everything that gives the user a group to own depends."""
+    return Set(user.groups_gate(), {"changed_at": now})
 
 
 def forget_member(store: ScopedStore, user: Scope, group: str, now: datetime) -> bool:

@@ -53,7 +53,8 @@ class Uploads:
 
         def attempt() -> None:
             day = metering.today()
-            account, usage = store.get_many([user.root, user.usage(day)])
-            store.commit([metering.count_upload(user, day, Day.of(usage), metering.plan_of(account))])
+            account, usage, erasure = store.get_many([user.root, user.usage(day), user.erasure()])
+            used = Day.of(usage, erasure, day)
+            store.commit([metering.count_upload(user, day, used, metering.plan_of(account))])
 
         self._services.admission.run(user.root, attempt)

@@ -71,6 +71,7 @@ class _Wall:
 
     def __init__(self, scope: Scope) -> None:
         self._root = split(Scope.plain(scope).root)
+        self._erasure = None if scope.uid is None else Scope.plain(scope).erasure()
 
     def check(self, path: str, *, document: bool) -> str:
         segments = split(path)
@@ -80,7 +81,8 @@ class _Wall:
         return path
 
     def check_paths(self, paths: Sequence[str]) -> list[str]:
-        return [self.check(path, document=True) for path in paths]
+        """Check paths to read together. The record of the user's own erasure may be among them."""
+        return [path if path == self._erasure else self.check(path, document=True) for path in paths]
 
     def check_query(self, query: Query) -> Query:
         if type(query) is not Query:
@@ -111,7 +113,8 @@ class _Wall:
 class ScopedStore:
     """A :class:`~firelaunch.store.base.DocumentStore` in which only paths of ``scope`` exist.
 
-    Every method raises ScopeViolation for any other path, before anything is sent.
+    One more can be read, by :meth:`get_many` and :meth:`read`: the record of the user's own erasure, which bounds what
+    the user may use. Every method raises ScopeViolation for any other path, before anything is sent.
     """
 
     def __init__(

@@ -111,6 +111,7 @@ class _Stored:
     chat: Document | None
     payer: Document | None
     usage: Document | None
+    erasure: Document | None
     record: Document | None
     answer: Document | None
     index_state: Document | None
@@ -355,6 +356,7 @@ class Turns:
             "chat": scope.chat(send.chat_id),
             "payer": payer.root,
             "usage": payer.usage(day),
+            "erasure": payer.erasure(),
             "record": send.record,
             "answer": send.answer,
             "index_state": scope.index_state(),
@@ -491,8 +493,9 @@ class Turns:
         choice, search_cost = services.settings.choice, grounding.cost_bound
         worst = partial(services.gateway.worst_case, audio_tokens=prompt.audio_bound, kinds=prompt.kinds)
         quotes = [Quote(model, worst(model, tokens) + search_cost) for model in (choice.chat, choice.cheap)]
+        used = Day.of(stored.usage, stored.erasure, day)
         reservation, reserve = services.metering.reserve(
-            send.place.payer, day, Day.of(stored.usage), stored.payer, send.request_id, *quotes, chance=chance
+            send.place.payer, day, used, stored.payer, send.request_id, *quotes, chance=chance
         )
         reservation.held, reservation.names = search_cost, send.place.names
         if stored.record is not None:

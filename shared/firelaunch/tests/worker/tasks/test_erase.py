@@ -74,10 +74,10 @@ def test_nothing_is_left_of_one_user_and_nothing_changed_of_another(site: Site) 
     before = everything(store)
     report = erasure_of(site.services).run(ADA.uid or "")
     after = everything(store)
-    # That somebody was erased is kept for a month, under a hash.
+    # That somebody was erased is kept for a month, under a hash, and what their day has cost.
     (fence,) = [path for path in after if path not in before]
     assert fence == ADA.erasure()
-    assert set(after.pop(fence).data) == {"begun_at", "delete_at"}
+    assert set(after.pop(fence).data) == {"begun_at", "delete_at", "used"}
 
     assert set(WHERE) <= set(report.found)
     assert report.customer == f"cus_{ADA.uid}"

@@ -1471,6 +1471,7 @@ export interface components {
          * @description One day (UTC).
          * @example {
          *       "cached_input_tokens": 0,
+         *       "carried_micro_usd": 0,
          *       "cost_micro_usd": 2340,
          *       "day": "2026-03-01",
          *       "expired_micro_usd": 0,
@@ -1490,6 +1491,8 @@ export interface components {
             output_tokens: number;
             /** @description Millionths of a dollar. */
             cost_micro_usd: number;
+            /** @description Spent before the data was erased that day. It counts toward the budget. */
+            carried_micro_usd: number;
             /** @description Held for requests that are running. */
             reserved_micro_usd: number;
             /** @description Requests that never settled, as after a crash. */
@@ -2809,6 +2812,7 @@ export interface components {
          * @description Today, the plan's limits, and the days before, latest first.
          * @example {
          *       "cached_input_tokens": 0,
+         *       "carried_micro_usd": 0,
          *       "cost_micro_usd": 2340,
          *       "day": "2026-03-01",
          *       "days": [],
@@ -2835,6 +2839,8 @@ export interface components {
             output_tokens: number;
             /** @description Millionths of a dollar. */
             cost_micro_usd: number;
+            /** @description Spent before the data was erased that day. It counts toward the budget. */
+            carried_micro_usd: number;
             /** @description Held for requests that are running. */
             reserved_micro_usd: number;
             /** @description Requests that never settled, as after a crash. */

@@ -26,8 +26,9 @@ from ...billing.erasing import SubscriptionTraces
 from ...documents.catalog import Documents
 from ...documents.erasing import DocumentTraces
 from ...documents.kept_files import KeptFileTraces
-from ...errors import NotFound, PreconditionFailed
+from ...errors import Contention, NotFound, PreconditionFailed
 from ...jobs.base import Kind
+from ...metering.reservations import USED, Day
 from ...scope import Scope, record_text_id
 from ...services.bundle import Services
 from ...services.groups import forget_group, forget_member, owner_of
@@ -43,6 +44,8 @@ __all__ = ["ERASE", "Erase", "Erasure", "ErasureReport", "Traces", "erase_handle
 log = logging.getLogger(__name__)
 
 _PASSES = 3
+_TRIES = 50
+"""Tries to remove the day's usage while other requests of its user change it."""
 _KEPT_DAYS = 30
 """Days for which a user's erasure is remembered under a hash: longer than any request, job or event goes on."""
 
@@ -160,12 +163,45 @@ class Erasure:
             for trace in self.traces:
                 trace.erase(user)
             step("documents")
-            self.store.delete_tree(user.root)
+            self._remove_tree(user)
             if not self.report(uid).found:
                 break
         step("log of the database")
         self.store.scrub()
         return before
+
+    def _remove_tree(self, user: Scope) -> None:
+        """Remove the user's own documents."""
+        days = f"{user.root}/usage"
+        for collection in self.store.collections(user.root):
+            if f"{user.root}/{collection}" != days:
+                self.store.delete_tree(f"{user.root}/{collection}")
+        today = self.clock().astimezone(UTC).date().isoformat()
+        for day in list(self.store.ids(days)):
+            if day == today:
+                self._take_day(user, day)
+            else:
+                self.store.delete_tree(user.usage(day))
+        self.store.commit([Delete(user.root)])
+
+    def _take_day(self, user: Scope, day: str) -> None:
+        """Remove the day's usage, and keep its sums with the user's fence, so that an erasure gives no new budget.
+
+        It is one commit: what was spent is in one of both documents at any time, and never in both.
+
+        Raises:
+            Contention: other requests of the user came first each time.
+        """
+        for _ in range(_TRIES):
+            fence, usage = self.store.get_many([user.erasure(), user.usage(day)])
+            if usage is None:
+                return
+            kept = {USED: Day.of(usage, fence, day).kept(day, self.clock())}
+            raised = Update(user.erasure(), kept, None if fence is None else fence.update_time)
+            with suppress(NotFound, PreconditionFailed):
+                self.store.commit([raised, Delete(usage.path, usage.update_time)])
+                return
+        raise Contention(retry_after=1)
 
     def _leave_groups(self, owner: Scope, now: datetime) -> None:
         """End the user's memberships, and erase groups that nobody else is in; or end those of the group."""
@@ -293,6 +329,7 @@ def erasure_of(services: Services) -> Erasure:
         # An app whose groups have no chats any more may still have some, which nobody can read.
         chats_on_erase=services.settings.groups.chats_on_erase or "delete",
         discard=lambda group, file: services.files.within(group).delete(file),
+        clock=services.clock,
     )
 
 

@@ -18,11 +18,23 @@ from typing import Any, Final, TypeVar
 from ...chats.store import file_prefix
 from ...documents.moving import DocumentMove, copy_content
 from ...errors import AlreadyExists, Contention, NotFound, PreconditionFailed
-from ...metering.reservations import Day
+from ...metering.reservations import USED, Day
 from ...rag.files import CLIENTS_FOLDERS
 from ...scope import Scope
 from ...services.bundle import Services
-from ...store.base import SERVER_TIME, Create, Delete, Document, Increment, Query, Set, Update, Verify, Write
+from ...store.base import (
+    DELETE_FIELD,
+    SERVER_TIME,
+    Create,
+    Delete,
+    Document,
+    Increment,
+    Query,
+    Set,
+    Update,
+    Verify,
+    Write,
+)
 from ...store.limits import size_of
 from .. import JobRun, Postponed
 from .user_data import HIDDEN, KeptDocuments, kept_elsewhere, names_user, pages
@@ -115,6 +127,7 @@ class UserMove:
             waiting |= not self._repeat(self._move_day, day)
         if waiting:
             raise Postponed(retry_after=_WAIT_SECONDS)
+        self._repeat(self._move_carried)
 
     def _move_day(self, day: str) -> bool:
         """Move one day's usage, and return False while one of its requests is running."""
@@ -134,6 +147,16 @@ class UserMove:
         self._commit([*paid, *self._added_sum(self._store.get(self._source.user_sum(day)))])
         self._step("usage")
         return True
+
+    def _move_carried(self) -> None:
+        """Add what the source had spent today before an erasure, which no day's document has."""
+        day = self._services.metering.today()
+        erasure = self._store.get(self._source.erasure())
+        carried = Day.of(None, erasure, day).carried_micro_usd
+        if erasure is None or not carried:
+            return
+        added = Set(self._target.usage(day), {"carried_micro_usd": Increment(carried)}, merge=True)
+        self._commit([added, Update(erasure.path, {USED: DELETE_FIELD}, if_updated_at=erasure.update_time)])
 
     def _added_sum(self, figures: Document | None) -> list[Write]:
         """Return the writes that add what the source used in a day or a month to what the target did."""
