@@ -18,7 +18,7 @@ from pathlib import Path
 from support import copy_with_own_routes, served
 
 _SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
-_CONFIG = Path(__file__).with_name("schemathesis.toml")
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 PLANS = {
     "a budget that lasts": {"requests_per_minute": "1000000", "daily_usd": '"1000000"'},
     "a budget that does not": {"requests_per_minute": "3", "daily_usd": '"0.01"'},
@@ -35,7 +35,7 @@ def fuzz(folder: Path, examples: int, *more: str) -> tuple[bool, str]:
     with served(folder) as server:
         header = f"Authorization: {server.sign_in('ada').headers['Authorization']}"
         document = f"{server.url}/openapi.json?admins=true"
-        command = [_SCHEMATHESIS, "--config-file", _CONFIG, "run", document, "-H", header]
+        command = [_SCHEMATHESIS, "--config-file", CONFIG, "run", document, "-H", header]
         # The 204 of a stream says that no answer is on its way, also where the chat was deleted.
         command.append("--exclude-checks=use_after_free")
         options = ["--checks", "all", "-n", str(examples), "--generation-database", "none", "--no-color", *more]

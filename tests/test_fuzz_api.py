@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from fuzz_api import PLANS, apps, fuzz
+from fuzz_api import CONFIG, PLANS, apps, fuzz
 
 
 @pytest.mark.parametrize("budget", PLANS)
@@ -17,3 +19,20 @@ def test_a_served_app_answers_schemathesis_with_nothing_but_what_its_document_te
     assert held, said
     selected, tested = re.search(r"Selected: (\d+)/\d+\s+Tested: (\d+)", said).groups()  # type: ignore[union-attr]
     assert int(selected) == int(tested) > 10, said
+
+
+def test_every_route_that_says_how_it_may_answer_may_say_that_there_were_too_many_requests() -> None:
+    """Each route has a rate, and as many examples as ``make fuzz-api`` is asked for may be more than it allows."""
+    operations = tomllib.loads(CONFIG.read_text())["operations"]
+    statuses = [each["checks"]["positive_data_acceptance"]["expected-statuses"] for each in operations]
+    assert statuses
+    assert not [each for each in statuses if 429 not in each]
+
+
+def test_no_route_is_given_up_for_a_header_that_cannot_be_sent() -> None:
+    from fuzz_codes import before_call
+
+    lines = ": still here\n\nevent: message"
+    case = SimpleNamespace(headers={"Mcp-Name": lines, "Origin": " x", "Mcp-Method": "tools/call", "Empty": ""})
+    before_call(None, case, None)
+    assert case.headers == {"Mcp-Method": "tools/call", "Empty": ""}
