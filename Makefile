@@ -68,7 +68,7 @@ docs: setup ## Write the settings, the rates, the architecture's picture, the co
 docs-site: setup ## Build the documents as a site, and check their links: build/docs/site
 	@$(BIN)/python tools/docs_site.py
 
-pictures: setup ## Take the documents' pictures with Chromium, for docs-site: build/pictures
+pictures: setup ## Take the documents' pictures with Chromium (and Node), for docs-site: build/pictures
 	@PYTHONPATH=tests $(BIN)/python -m pictures
 
 types: setup ## Write the web client's types of the API anew, after a change of the API

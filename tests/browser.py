@@ -22,6 +22,7 @@ NO_BROWSER = "no chromium: install Debian's package chromium"
 
 _OPTIONS = [
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",

@@ -15,12 +15,14 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from packaging.specifiers import SpecifierSet
@@ -29,10 +31,14 @@ from support import ROOT, TEMPLATE, clean_environ, copy_repo
 
 BIN = str(Path(sys.executable).parent)
 
-STAND_IN = """#!python
+STAND_IN = """#!/bin/sh
+'''exec' "$(dirname "$0")/python" "$0" "$@"
+' '''
 import os, pathlib, signal, subprocess, sys, sysconfig
 if "--editable" in sys.argv:
     sys.exit(0)
+if os.environ.get("ASKED_OF_UV"):
+    pathlib.Path(os.environ["ASKED_OF_UV"]).write_text(os.environ.get("UV_DEFAULT_INDEX", ""))
 if os.environ.get("KILL_IN_MID_INSTALL"):
     site = pathlib.Path(sysconfig.get_paths()["purelib"])
     for folder in ("widget", "widget-1.0.dist-info"):
@@ -49,8 +55,8 @@ sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *sys
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project that ``tools/setup.py`` sets up, with one package in its lock file."""
-    folder = tmp_path / "project"
+    """A project that ``tools/setup.py`` sets up, with one package in its lock file, below a path with a space."""
+    folder = tmp_path / "Mon dépôt"
     (folder / "tools").mkdir(parents=True)
     for part in ("rules", "firelaunch", "cli"):
         (folder / "shared" / part / "src").mkdir(parents=True)
@@ -87,9 +93,8 @@ def wheel(folder: Path, name: str, files: dict[str, str]) -> str:
 
 
 def start(project: Path, **environ: str) -> subprocess.Popen[str]:
-    env = clean_environ(
-        PIP_NO_INDEX="1", PIP_FIND_LINKS=str(project.parent / "wheels"), PIP_CONFIG_FILE=os.devnull, **environ
-    )
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(project.parent / "wheels"), "PIP_CONFIG_FILE": os.devnull}
+    env = clean_environ(**{**offline, **environ})
     return subprocess.Popen(
         [sys.executable, "tools/setup.py"],
         cwd=project,
@@ -105,6 +110,57 @@ def run(project: Path, **environ: str) -> tuple[int, str]:
     process = start(project, **environ)
     said, _ = process.communicate(timeout=120)
     return process.returncode, said
+
+
+class _ProxiedIndex(BaseHTTPRequestHandler):
+    """A proxy that knows one host: a company's package index, with the wheels of a folder."""
+
+    wheels: Path
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        _, _, host, *parts = self.path.split("/")
+        found = self.wheels / parts[-1]
+        if host != "packages.invalid":
+            self.send_error(403)
+        elif found.is_file():
+            self._answer("application/octet-stream", found.read_bytes())
+        else:
+            links = "".join(
+                f'<a href="/files/{each.name}">{each.name}</a>\n' for each in self.wheels.glob(f"{parts[-2]}-*.whl")
+            )
+            self._answer("text/html", f"<!doctype html><body>{links}</body>".encode())
+
+    def _answer(self, kind: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_behind_a_proxy_all_packages_come_from_the_index_that_pip_is_told_of(project: Path) -> None:
+    _ProxiedIndex.wheels = project.parent / "wheels"
+    with ThreadingHTTPServer(("127.0.0.1", 0), _ProxiedIndex) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        code, said = run(
+            project,
+            http_proxy=f"http://127.0.0.1:{proxy.server_port}",
+            PIP_INDEX_URL="http://packages.invalid/simple",
+            PIP_TRUSTED_HOST="packages.invalid",
+            PIP_NO_INDEX="",
+            PIP_FIND_LINKS="",
+            ASKED_OF_UV=str(project.parent / "asked-of-uv"),
+        )
+        proxy.shutdown()
+    assert code == 0, said
+    assert works(project)
+    assert {path.partition("/simple/")[2] for path in _ProxiedIndex.asked if "/simple/" in path} == {"uv/", "widget/"}
+    assert (project.parent / "asked-of-uv").read_text() == "http://packages.invalid/simple", "uv reads another variable"
 
 
 def works(project: Path) -> bool:

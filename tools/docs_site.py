@@ -23,7 +23,15 @@ BESIDE = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 PICTURES = ROOT / "build" / "pictures"
 """What ``make pictures`` took. A page says where one belongs: ``<!-- picture: ops, The page for admins -->``."""
 
-_PICTURE = re.compile(r"^<!-- picture: (\w+), (.*?) -->\n", re.MULTILINE)
+_PICTURE = re.compile(r"^<!-- picture: (\w+), ([^\n]*) -->\n(```mermaid\n.*?^```\n)?", re.MULTILINE | re.DOTALL)
+"""A picture's place. A diagram that follows is drawn in it; without the picture, the reader's browser draws it."""
+STYLE = """\
+.md-typeset td:first-child code { white-space: nowrap; }
+@media (max-width: 30rem) { .md-typeset table:not([class]) :is(td, th) { padding: 0.5em 0.7em; } }
+.md-typeset img { border: 1px solid var(--md-default-fg-color--lightest); }
+"""
+"""Names in a table's first column stay whole, a phone shows more of a table, and pictures have an edge."""
+
 _LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:)([^)#\s]*)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 
@@ -61,10 +69,11 @@ def page(file: Path) -> str:
     def picture(found: re.Match[str]) -> str:
         name, says = f"{found[1]}.png", found[2]
         up = "../" * (len(own.parts) - 1)
-        return f"![{says}]({up}pictures/{name})\n" if (PICTURES / name).is_file() else ""
+        return f"![{says}]({up}pictures/{name})\n" if (PICTURES / name).is_file() else found[3] or ""
 
     parts = _FENCE.split(re.sub(r"^<!-- [\w ]+ -->\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    return "".join(part if _FENCE.fullmatch(part) else _PICTURE.sub(picture, _LINK.sub(link, part)) for part in parts)
+    linked = "".join(part if _FENCE.fullmatch(part) else _LINK.sub(link, part) for part in parts)
+    return _PICTURE.sub(picture, linked)
 
 
 def pages() -> Iterator[Path]:
@@ -105,11 +114,12 @@ def prepare(folder: Path) -> Path:
         target = folder / "pages" / _place(file)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page(file), encoding="utf-8")
+    (folder / "pages" / "site.css").write_text(STYLE, encoding="utf-8")
     for file in PICTURES.glob("*.png"):
         (folder / "pages" / "pictures").mkdir(exist_ok=True)
         shutil.copyfile(file, folder / "pages" / "pictures" / file.name)
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    more = {"docs_dir": "pages", "site_dir": "site", "nav": navigation()}
+    more = {"docs_dir": "pages", "site_dir": "site", "extra_css": ["site.css"], "nav": navigation()}
     config = folder / "mkdocs.yml"
     config.write_text(text + yaml.safe_dump(more, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return config
