@@ -114,7 +114,9 @@ def _job(emulator: Emulator, rules: str, attempts: Sequence[Attempt], database: 
     tokens = {name: None if claims is None else unsigned_token(project, claims) for name, claims in TOKENS.items()}
 
     def client(token: str) -> Any:
-        return clients.setdefault(token, emulator.client_as(project, TOKENS[token], database))
+        if token not in clients:
+            clients[token] = emulator.client_as(project, TOKENS[token], database)
+        return clients[token]
 
     try:
         seed(rest, (*places(), *own_places()))
