@@ -1,4 +1,6 @@
-"""A model server that streams as fast as it is read, or 20 tokens a second: ``python bench/relay_upstream.py PORT``.
+"""A model server: ``python bench/relay_upstream.py PORT``.
+
+It streams as fast as it is read, or 20 tokens a second, and gives answers in one piece at once.
 
 It is to cost little itself, so its answers are made once; ``bench/relay.py`` measures its own limit first.
 """
@@ -38,6 +40,25 @@ WORD = _event({"content": "word "}, None)
 LAST = _event({}, "stop") + _event(
     {}, None, {"prompt_tokens": 10, "completion_tokens": TOKENS, "total_tokens": TOKENS + 10}
 )
+_ANSWER = json.dumps(
+    {
+        "id": "chatcmpl-BvJ3x1mC0a9kQ2fT7dLw5ZrP",
+        "object": "chat.completion",
+        "created": 1795246049,
+        "model": "bench",
+        "service_tier": "default",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "An answer in one piece. " * 8, "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 50, "total_tokens": 60},
+    }
+).encode()
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_ANSWER) + _ANSWER
 DONE = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
 
 
@@ -75,11 +96,16 @@ class Connection(asyncio.Protocol):
         self._begin(body)
 
     def _begin(self, body: bytes) -> None:
+        asked = json.loads(body)
+        if not asked.get("stream"):
+            self.transport.write(WHOLE)
+            if self.closes:
+                self.transport.close()
+            return
         self.transport.write(HEAD + ROLE)
         Connection.open += 1
         self.streaming, self.left = True, TOKENS
-        last = json.loads(body)["messages"][-1]["content"]
-        if last == "silent":
+        if asked["messages"][-1]["content"] == "silent":
             return
         if b'"paced"' in body:
             self.at = asyncio.get_running_loop().time() + 1 / PACE

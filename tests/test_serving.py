@@ -437,6 +437,38 @@ def test_the_start_of_an_embedded_app_imports_nothing_of_the_cloud(app_folder: P
     assert len(loaded) <= 700, len(loaded)
 
 
+START_IN_CLOUD = """
+import os, sys, time
+from app import create_app
+answer = create_app().test_client().get("/live")
+assert answer.status_code == 200
+print(*sorted(sys.modules))
+answer.close()
+give_up = time.monotonic() + 60
+while "firelaunch.store.firestore" not in sys.modules and time.monotonic() < give_up:
+    time.sleep(0.05)
+print(*sorted(sys.modules), flush=True)
+os._exit(0)
+"""
+
+
+def test_a_start_in_the_cloud_imports_no_client_and_the_first_answer_has_them_imported_after_it(
+    app_folder: Path,
+) -> None:
+    """Google's clients and firebase-admin take longer to import than all of the start."""
+    lock(app_folder / "app" / "prompts")
+    env = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": "p-12345", "OPENAI_API_KEY": "k"}
+    command = [PYTHON, "-c", START_IN_CLOUD]
+    ended = subprocess.run(
+        command, cwd=app_folder, env=clean_environ(**env), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    at_answer, later = (line.split() for line in ended.stdout.splitlines())
+    assert heavy_of(at_answer) == set()
+    assert len(at_answer) <= 720, len(at_answer)
+    assert heavy_of(later) >= {"firebase_admin", "google", "grpc"}
+
+
 def test_a_moderated_answer_in_one_piece_imports_no_http_client(app_folder: Path) -> None:
     """The openai package alone takes longer to import than a start takes."""
     edit(app_folder, "[prompts]", '[guardrails]\nmoderation = "openai"\n\n[prompts]')

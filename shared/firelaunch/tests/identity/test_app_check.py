@@ -120,7 +120,9 @@ def test_the_setting_counts_in_the_cloud_and_asks_nothing_of_a_laptop(tmp_path: 
     written = SETTINGS + f'\n[identity]\napp_check = ["{WEB}"]\n'
     assert build(Settings.load(write_app(tmp_path / "a", written), {})).app_check is None
     cloud = {"FIRELAUNCH_MODE": "cloud", "GOOGLE_CLOUD_PROJECT": PROJECT, "OPENAI_API_KEY": "k"}
-    assert isinstance(build(Settings.load(write_app(tmp_path / "b", written), cloud)).app_check, AppCheck)
+    check = build(Settings.load(write_app(tmp_path / "b", written), cloud)).app_check
+    assert check is not None
+    assert isinstance(check.verify.__self__, AppCheck)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("clients", ['"1:1234:web:abcd"', '["web"]', "[7]", '[""]'])

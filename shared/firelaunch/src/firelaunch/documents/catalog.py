@@ -160,7 +160,7 @@ class Documents:
         fetcher: returns the fetcher of web pages.
         incoming: the files that are arriving.
         search_tokens: the most tokens that a search's passages take, estimated.
-        warm: imports the modules that the first search needs, once and in a thread, if that takes long.
+        warm: imports the modules that the first search needs.
         rerank_cost: returns the most micro-dollars that reranking the hits of a question costs.
         only: the one scope to work in, inside a job's handler; None for any scope of the app.
         searchable: the app's own collections whose records searches may find. See :meth:`declare_searchable`.

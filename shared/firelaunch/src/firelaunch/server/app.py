@@ -404,20 +404,9 @@ def _routes(services: Services | None = None) -> list[Routes]:
     return [*routes, dev.api, tryout.api, *client] if development else routes
 
 
-def _beside_first_request(services: Services) -> Callable[[], None]:
-    """Return a function that begins, in threads of its own, what has to be done beside the first request."""
-    development = services.settings.environment.development
-    check = SchemaCheck(services.store).begin if not development else lambda: None
-
-    def begin() -> None:
-        services.documents.warm()  # imports what a search needs
-        check()
-
-    return begin
-
-
 def _handle_requests(app: App, services: Services, own: OwnRoutes, refusals: Refusals) -> None:
-    begin_beside = _beside_first_request(services)
+    warming = services.warming
+    check = SchemaCheck(services.store).begin if not services.settings.environment.development else lambda: None
 
     @app.before_request
     def begin() -> None:
@@ -431,7 +420,8 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes, refusals: Ref
         if own.is_public(request.endpoint):
             _enter_public(services, own)
             return
-        begin_beside()
+        warming.begin()
+        check()
         if services.internal is not None and request.endpoint in _INTERNAL:
             return
         if request.endpoint is None:  # a 404 or 405. /openapi.json tells everybody which routes there are.
@@ -452,6 +442,8 @@ def _handle_requests(app: App, services: Services, own: OwnRoutes, refusals: Ref
     @app.after_request
     def finish(response: Response) -> Response:
         own.leave_with(response)
+        # Somebody waits for an instance's first answer, and mostly it is a health check's.
+        response.call_on_close(warming.begin)
         if response.status_code == 401 and request.endpoint == mcp.ENDPOINT:
             response.headers["WWW-Authenticate"] = mcp.challenge()
         _drop_type_without_body(response)

@@ -11,6 +11,7 @@ from ..billing.base import Payments, Webhooks
 from ..billing.checkout import Checkout
 from ..billing.entitlements import Entitlements
 from ..chats.store import Chats
+from ..documents.catalog import Documents
 from ..documents.kept_files import KeptFiles
 from ..errors import SettingsError
 from ..identity import AnyOf, Attestation, DevIdentity, Identity, load_or_create_key
@@ -38,6 +39,7 @@ from ..store.scoped import ScopedStore
 from .budget_notices import announcer
 from .build_search import build_documents, build_reranker
 from .bundle import Services
+from .deferred import Warming, deferred
 from .usage_outbox import JobOutbox
 
 if TYPE_CHECKING:
@@ -96,7 +98,8 @@ def build(
     for prompt in prompts.in_use():
         if prompt.model:
             prices.check(settings.provider, [prompt.model], f"the prompt {prompt.id}")
-    scoped = ScopedStore(store or build_store(settings), Scope(settings.app.id))
+    adapter = store or build_store(settings)
+    scoped = ScopedStore(adapter, Scope(settings.app.id))
     identity, dev_identity = _identity(settings)
     entitlements = Entitlements(settings.plans, settings.app.plan, settings.billing.pauses_without_plan)
     jobs = Jobs(scoped, backend or _jobs_backend(settings), settings.jobs, clock)
@@ -170,6 +173,7 @@ def build(
         ),
         push=push or _push(settings),
         tracer=tracer,
+        warming=_warming(settings, identity, adapter, documents),
     )
 
 
@@ -183,9 +187,13 @@ def build_store(settings: Settings, database: str = "") -> TreeStore:
         from ..store.sqlite import SQLiteStore
 
         return SQLiteStore(settings.environment.data / "data.sqlite3")
-    from ..store.firestore import FirestoreStore
 
-    return FirestoreStore(_project(settings), database or settings.database)
+    def firestore() -> TreeStore:
+        from ..store.firestore import FirestoreStore
+
+        return FirestoreStore(_project(settings), database or settings.database)
+
+    return deferred(firestore)
 
 
 def build_tracer(settings: Settings) -> Tracer | None:
@@ -219,23 +227,30 @@ def _project(settings: Settings) -> str:
 def _identity(settings: Settings) -> tuple[Identity, DevIdentity | None]:
     env, app_id = settings.environment, settings.app.id
     if env.mode == "cloud":
-        from ..identity.firebase import FirebaseIdentity
-
-        checks = settings.identity
-        verifier = FirebaseIdentity(
-            _project(settings),
-            app_id,
-            tenant=checks.tenant or None,
-            guests=settings.guests,
-            check_revoked=checks.check_revoked,
-        )
-        return verifier, None
+        return deferred(lambda: _firebase(settings)), None
     dev = DevIdentity(app_id, load_or_create_key(env.data), guests=settings.guests)
     if env.auth_emulator is None:
         return dev, dev
-    from ..identity.firebase import EmulatorIdentity
 
-    return AnyOf(dev, EmulatorIdentity(_project(settings), app_id, guests=settings.guests)), dev
+    def emulator() -> Identity:
+        from ..identity.firebase import EmulatorIdentity
+
+        return EmulatorIdentity(_project(settings), app_id, guests=settings.guests)
+
+    return AnyOf(dev, deferred(emulator)), dev
+
+
+def _firebase(settings: Settings) -> Identity:
+    from ..identity.firebase import FirebaseIdentity
+
+    checks = settings.identity
+    return FirebaseIdentity(
+        _project(settings),
+        settings.app.id,
+        tenant=checks.tenant or None,
+        guests=settings.guests,
+        check_revoked=checks.check_revoked,
+    )
 
 
 def _agents(settings: Settings, identity: Identity, store: ScopedStore) -> Identity:
@@ -258,12 +273,23 @@ def _agents(settings: Settings, identity: Identity, store: ScopedStore) -> Ident
     return AnyOf(tokens, identity)
 
 
+def _warming(settings: Settings, identity: Identity, store: DocumentStore, documents: Documents) -> Warming:
+    """Return what makes the clients that a request needs; asking for a method makes what has it."""
+    if settings.environment.mode == "embedded":
+        return Warming([])
+    return Warming([lambda: identity.verify, lambda: store.get, documents.warm])
+
+
 def _app_check(settings: Settings) -> Attestation | None:
     if settings.environment.development or not settings.identity.app_check:
         return None
-    from ..identity.app_check import AppCheck
 
-    return AppCheck(_project(settings), settings.identity.app_check)
+    def app_check() -> Attestation:
+        from ..identity.app_check import AppCheck
+
+        return AppCheck(_project(settings), settings.identity.app_check)
+
+    return deferred(app_check)
 
 
 def _push(settings: Settings) -> Push | None:
@@ -389,9 +415,13 @@ def _internal_callers(settings: Settings) -> Callers | None:
     policy = settings.jobs
     if settings.environment.development or not (policy.url and policy.service_account):
         return None
-    from ..jobs.oidc import ServiceAccountTokens
 
-    return ServiceAccountTokens(policy.url, policy.service_account)
+    def tokens() -> Callers:
+        from ..jobs.oidc import ServiceAccountTokens
+
+        return ServiceAccountTokens(policy.url, policy.service_account)
+
+    return deferred(tokens)
 
 
 def _service_tier(settings: Settings) -> str:

@@ -26,6 +26,7 @@ from ..settings.app import Settings
 from ..settings.search import EmbedderKind, IndexKind, index_problems
 from ..store.base import Document
 from ..store.scoped import ScopedStore
+from .deferred import deferred
 
 if TYPE_CHECKING:
     from ..llm.gateway import Gateway
@@ -150,7 +151,6 @@ class _Engines:
         self._own_machine = own_machine
         self._reranker = reranker
         self._engines: dict[str, Engine] = {}
-        self._warmed = False
         self._lock = threading.Lock()
 
     def of(self, version: Version) -> Engine:
@@ -162,17 +162,12 @@ class _Engines:
             return engine
 
     def warm(self) -> None:
-        """Import the embedding model's client in a thread. It takes most of a second, during the first request."""
-        if self._warmed:
-            return
-        self._warmed = True
+        """Import what a search in the cloud needs, which takes most of a second."""
         settings = self._settings
-        if not settings.environment.development and settings.embedding.kind in {"openai", "vertex"}:
-            threading.Thread(target=self._import_clients, name="warm", daemon=True).start()
-
-    def _import_clients(self) -> None:
+        if settings.environment.development or settings.embedding.kind not in {"openai", "vertex"}:
+            return
         with suppress(FirelaunchError):  # the search that needs the client raises the error again
-            embedder = self.of(wanted_version(self._settings)).embedder
+            embedder = self.of(wanted_version(settings)).embedder
             if embedder is not None:
                 embedder.warm()
 
@@ -265,9 +260,13 @@ def _fetcher(settings: Settings) -> Fetcher:
 def _files(settings: Settings, project: str) -> Files:
     if settings.environment.development:
         return LocalFiles(settings.environment.data / "files")
-    from ..rag.cloud_files import CloudFiles
 
-    return CloudFiles(project, settings.documents.bucket or f"{project}.firebasestorage.app")
+    def cloud_files() -> Files:
+        from ..rag.cloud_files import CloudFiles
+
+        return CloudFiles(project, settings.documents.bucket or f"{project}.firebasestorage.app")
+
+    return deferred(cloud_files)
 
 
 def named_embedder(name: str, environ: Mapping[str, str]) -> Embedder | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from ..settings.app import Settings
 from ..store.guard import Guard
 from ..store.scoped import ScopedStore
 from ..telemetry.spans import Tracer
+from .deferred import Warming
 
 __all__ = ["Services"]
 
@@ -46,7 +47,8 @@ class Services:
     the settings ask for none. ``push`` sends notifications to devices; it is None on a laptop. ``internal`` verifies
     the tokens of Cloud Tasks; it is None without Cloud Tasks. ``agents`` verifies tokens at
     ``POST /mcp``. ``tracer`` begins the traces of requests and jobs; it is None if no telemetry is sent. ``guests``
-    lets users without an account in; it is None if the app takes none.
+    lets users without an account in; it is None if the app takes none. ``warming`` makes the clients that the first
+    requests need.
     """
 
     settings: Settings
@@ -72,6 +74,7 @@ class Services:
     checkout: Checkout
     push: Push | None
     tracer: Tracer | None = None
+    warming: Warming = field(default_factory=lambda: Warming([]))
 
     def enqueue(
         self, job: Kind[P] | HasKind[P], payload: P | None = None, *, key: str | None = None, delay: float = 0.0
