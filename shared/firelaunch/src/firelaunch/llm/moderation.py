@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ContentRefused, FirelaunchError, ModelTimeout, ModelUnavailable
 from ..settings.openai_server import OPENAI, OpenAIServer
+from .fields import table
 from .openai_calls import OpenAICalls
 
 __all__ = ["OpenAIModeration"]
@@ -37,7 +38,7 @@ class OpenAIModeration:
         try:
             result = self._answer(text)["results"][0]
             flagged = result["flagged"]
-            categories = sorted(name for name, is_so in result["categories"].items() if is_so) if flagged else []
+            categories = sorted(name for name, is_so in table(result.get("categories")).items() if is_so)
         except (FirelaunchError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise ModelUnavailable(reason=f"moderation failed: {type(error).__name__}") from error
         if flagged is not False:
