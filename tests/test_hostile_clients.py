@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -295,6 +296,31 @@ def test_members_whose_bodies_do_not_end_hold_half_of_the_threads_at_most(
     assert statuses.count(b"201") >= 3, statuses
 
 
+def test_who_has_a_whole_body_does_not_wait_for_all_bodies_that_another_does_not_end(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    patience(app_folder, 300)
+    server = serve(app_folder, CONCURRENCY="2")  # and with it six threads, three of which wait for bodies
+    chunked = "POST /v1/chats HTTP/1.1\r\nHost: app\r\nContent-Type: application/json\r\nAuthorization: {}\r\n"
+    chunked += "Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"
+    mallory, ada = [server.sign_in(name) for name in ("mallory", "ada")]
+    assert [user.call("GET", "/v1/chats").status_code for user in (mallory, ada)] == [200, 200]
+    with contextlib.ExitStack() as open_ones:
+        bodies = []
+        for _ in range(12):
+            bodies.append(open_ones.enter_context(connected(server)))
+            bodies[-1].sendall(chunked.format(mallory.headers["Authorization"]).encode())
+            # With its answer the server has seen what was sent before.
+            assert httpx.get(f"{server.url}/live", timeout=20, trust_env=False).status_code == 200
+        sock = open_ones.enter_context(connected(server))
+        end = b"1\r\n}\r\n0\r\n\r\n"
+        sock.sendall(chunked.format(ada.headers["Authorization"]).encode() + end)
+        assert httpx.get(f"{server.url}/live", timeout=20, trust_env=False).status_code == 200
+        for body in bodies[:2]:  # mallory has waited for longer, and has one turn
+            body.sendall(end)
+        assert read_until(sock, b"\r\n\r\n").startswith(b"HTTP/1.1 201 ")
+
+
 def unread(server: Server, pipelined: int) -> socket.socket:
     """A connection that asks for a large answer some times, and reads nothing."""
     at = urlsplit(server.url)
@@ -351,6 +377,41 @@ def test_a_client_that_reads_nothing_for_too_long_is_left(app_folder: Path, serv
     with unread(server, 1_000) as sock:
         # The end of the connection: further requests can't be sent once the server has closed it.
         wait_until(lambda: is_closed(sock))
+
+
+def is_reset(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLHUP)
+    return bool(poll.poll(0))
+
+
+def test_the_kernel_keeps_nothing_for_a_client_that_was_left(app_folder: Path, serve: Callable[..., Server]) -> None:
+    patience(app_folder, 1)
+    server = serve(app_folder)
+    with unread(server, 1) as sock:
+        # Without a reset its end would stand behind all that the client does not read.
+        wait_until(lambda: is_reset(sock))
+
+
+def test_where_answers_that_nobody_reads_fill_the_memory_for_them_strangers_are_dropped_and_users_are_not(
+    app_folder: Path, serve: Callable[..., Server]
+) -> None:
+    patience(app_folder, 300)
+    server = serve(app_folder)
+    ada = server.sign_in("ada")
+    assert ada.call("GET", "/v1/chats").status_code == 200
+    whole = server.client.get("/openapi.json").content
+    with contextlib.ExitStack() as open_ones:
+        slow = open_ones.enter_context(unread(server, 0))
+        head = f"GET /openapi.json HTTP/1.1\r\nHost: app\r\nAuthorization: {ada.headers['Authorization']}\r\n"
+        slow.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        seen = read_until(slow, b"\r\n\r\n")
+        # Twice as much as is kept. The kernel takes a part of each.
+        strangers = [open_ones.enter_context(unread(server, 1)) for _ in range(2 * 33_554_432 // len(whole))]
+        wait_until(lambda: any(is_reset(sock) for sock in strangers))
+        while data := slow.recv(65_536):
+            seen += data
+        assert seen.endswith(whole)
 
 
 def is_closed(sock: socket.socket) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from firelaunch.server.connections import GATHERED_BYTES, Connection, RequestProgress
+import pytest
+from firelaunch.server.connections import GATHERED_BYTES, Connection, PacedSocket, RequestProgress
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,17 @@ def test_a_body_that_is_not_gathered_waits_for_a_place_as_soon_as_its_head_is_th
 def test_a_head_that_is_longer_than_what_is_gathered_is_too_large() -> None:
     _, told = gathered(b"GET / HTTP/1.1\r\nX: " + b"x" * GATHERED_BYTES, [30_000])
     assert told == [RequestProgress.WAIT, RequestProgress.TOO_LARGE]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the kernel has no such limit")
+def test_the_kernel_takes_little_of_what_a_client_does_not_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(server.getsockname())
+        accepted, _ = server.accept()
+        with accepted:
+            sock = PacedSocket(accepted, 30, 300)
+            sock.setblocking(True)
+            sock.keeps = True
+            sock.sendall(bytes(1_000_000))
+            assert sock.kept_bytes > 700_000

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["NEWCOMERS", "NEW_SECONDS", "NOBODY", "SERVICE", "FairQueue", "Ticket"]
+__all__ = ["NEWCOMERS", "NEW_SECONDS", "NOBODY", "SERVICE", "STRANGERS", "FairQueue", "Ticket"]
 
 NEW_SECONDS = 0.05
 _STRANGERS_NEW_SECONDS = 0.1
@@ -28,7 +28,7 @@ NEWCOMERS = "\0"
 """The caller id of all whose token the app has not verified yet, so that they don't wait among those without any. No
 user's id has a control character in it."""
 
-_STRANGERS = frozenset({NOBODY, NEWCOMERS})
+STRANGERS = frozenset({NOBODY, NEWCOMERS})
 
 _NEW_AT_A_TIME = 4
 """The most new requests of one caller that are answered at a time; of one who asks often, one."""
@@ -121,7 +121,7 @@ class FairQueue:
                 self._lines = {name: each for name, each in self._lines.items() if each.waiting or each.free_at > now}
             is_service = caller.startswith(SERVICE)
             line = self._lines[caller] = _Line(
-                _STRANGERS_NEW_SECONDS if caller in _STRANGERS else NEW_SECONDS, is_service
+                _STRANGERS_NEW_SECONDS if caller in STRANGERS else NEW_SECONDS, is_service
             )
         line.put(request, now)
         self._turns.setdefault(caller)
@@ -135,7 +135,7 @@ class FairQueue:
             return None
         line = self._lines[caller]
         request, _ = line.waiting.popleft()
-        ticket = Ticket(line, now, caller in _STRANGERS and line.asks_often(now))
+        ticket = Ticket(line, now, caller in STRANGERS and line.asks_often(now))
         line.new.append(ticket)
         self._answered += 1
         self._turns.move_to_end(caller)

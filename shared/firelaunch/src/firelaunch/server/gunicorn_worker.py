@@ -19,10 +19,11 @@ import logging
 import os
 import selectors
 import socket
+import struct
 import sys
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -49,7 +50,7 @@ from .. import precedence
 from ..errors import Overloaded, SettingsError
 from ..shutdown import Shutdown
 from .connections import Connection, RequestProgress
-from .fair_queue import NEW_SECONDS, NEWCOMERS, NOBODY, FairQueue, Ticket
+from .fair_queue import NEW_SECONDS, NEWCOMERS, NOBODY, STRANGERS, FairQueue, Ticket
 from .start_error import start_report
 from .terminal import line_width, wrapped
 
@@ -70,7 +71,8 @@ _RETRY_SECONDS = 2
 """Seconds after which whoever was turned away may try again."""
 
 _KEPT_BYTES_IN_ALL = 33_554_432
-"""Memory for answers that clients are slow to read. When it is full, those that began first are dropped."""
+"""Memory for answers that clients are slow to read. When it is full, connections are dropped: strangers' first, and of
+those the ones that have read least for their time."""
 
 _PROBE_THREADS = 2
 _FIRST_THREADS = 8
@@ -85,6 +87,9 @@ _CHECK_SECONDS = 0.25
 
 _ACCEPTED_AT_ONCE = 64
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+_RESET = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which a socket that is closed forgets what it could not send."""
 
 _ELSEWHERE = object()
 """The result of ``handle`` for a connection whose stream goes on without a thread."""
@@ -148,10 +153,10 @@ class _StreamInterceptor:
 
     Args:
         thread_state: thread-local; its ``conn`` is the connection that the current thread answers.
-        known: told whose a token is, by its digest.
+        known: told whose the request on a connection is.
     """
 
-    def __init__(self, app: Any, thread_state: threading.local, known: Callable[[bytes, str], None]) -> None:
+    def __init__(self, app: Any, thread_state: threading.local, known: Callable[[Connection, str], None]) -> None:
         self._app, self._thread_state, self._known = app, thread_state, known
 
     def __getattr__(self, name: str) -> Any:
@@ -162,9 +167,9 @@ class _StreamInterceptor:
         from ..llm.client_connection import CLIENT_KEY, STREAM_KEY, ClientConnection
 
         conn: Connection = self._thread_state.conn
-        conn.sock.body(reads=conn.has_place)
+        conn.sock.body(reads=conn.place is not None)
         environ["wsgi.input"] = _Body(environ["wsgi.input"])
-        environ[CALLER_KNOWN_KEY] = partial(self._known, conn.token_digest)
+        environ[CALLER_KNOWN_KEY] = partial(self._known, conn)
         response: Response = start_response.__self__  # type: ignore[attr-defined]
         client = environ[CLIENT_KEY] = ClientConnection(conn.sock.sock)
         body: Iterable[bytes] = self._app(environ, start_response)
@@ -274,12 +279,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._queue_seconds: float = getattr(self.wsgi, "queue_seconds", 5.0)
         # Connections whose next request the loop gathers, the one that waits longest first.
         self._waiting: dict[Connection, None] = {}
-        # Connections whose request body needs a thread, while all threads that may wait for bodies are taken.
-        self._queue: deque[Connection] = deque()
         # Connections that the server has closed and the client has not yet, and the time until which it may.
         self._closing: dict[Connection, float] = {}
         # Threads that may wait for request bodies: half of them, so that complete requests always find a thread.
-        self._readers, self._reader_limit = 0, max(1, self.cfg.threads // 2)
+        self._places = FairQueue(max(1, self.cfg.threads // 2))
         self._next_check = 0.0
         self._thread_state = threading.local()
         # Probes have threads of their own, so that they are answered however long others wait.
@@ -290,8 +293,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # Users by the digests of their tokens. Threads add to it, and the loop reads it.
         self._users: OrderedDict[bytes, str] = OrderedDict()
         self._users_lock = threading.Lock()
-        # Connections whose answer the loop sends on, the one that began first first.
-        self._sending: dict[Connection, None] = {}
+        # Connections whose answer the loop sends on.
+        self._sending: set[Connection] = set()
         self.wsgi: Any = _StreamInterceptor(self.wsgi, self._thread_state, self._remember)
         start_jobs = getattr(self.wsgi, "start_jobs", None)
         if start_jobs is not None:
@@ -332,8 +335,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for conn in self._closing:
             self._close(conn)
             return True
-        for conn in self._sending:
-            self._give_up(conn)
+        if self._sending:
+            self._give_up(self._worst_reader())
             return True
         for conn in self._waiting:
             self._drop(conn)
@@ -394,29 +397,32 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _dispatch(self, conn: Connection, *, late: bool = False) -> None:
         """Let a thread answer a request that is complete, or whose body the thread has to wait for.
 
-        Half of the threads may wait for bodies, so that the others are free for complete requests. A request that
-        finds no such thread is queued.
+        Half of the threads may wait for bodies, so that the others are free for complete requests. Callers take turns
+        for them.
 
         Args:
             late: whether the time for the body is up, so that the thread does not wait for it.
         """
         self._stop_waiting(conn)
+        conn.caller = self._users.get(conn.token_digest, NEWCOMERS) if conn.token_digest else NOBODY
         if conn.needs_reader and not late:
-            if self._readers >= self._reader_limit:
-                conn.deadline = time.monotonic() + self.stream_loop.write_seconds
-                self._queue.append(conn)
-                return
-            self._readers += 1
-            conn.has_place = True
-        self.enqueue_req(conn)
+            self._places.put(conn.caller, conn, time.monotonic())
+            self._give_places()
+        else:
+            self.enqueue_req(conn)
+
+    def _give_places(self) -> None:
+        """Let threads wait for the bodies whose turn it is."""
+        while (request := self._places.take(time.monotonic())) is not None:
+            conn, conn.place = request
+            self.enqueue_req(conn)
 
     def _leave_place(self, conn: Connection) -> None:
         """Give up this connection's place among those that wait for bodies, and let the next one have it."""
-        if conn.has_place:
-            conn.has_place = False
-            self._readers -= 1
-            if self._queue:
-                self._dispatch(self._queue.popleft())
+        if conn.place is not None:
+            self._places.end(conn.place)
+            conn.place = None
+            self._give_places()
 
     def handle(self, conn: Any) -> Any:
         """Answer the request on a connection, in a thread of the pool."""
@@ -461,8 +467,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._dispatch(conn, late=True)
             else:
                 self._drop(conn)
-        while self._queue and self._queue[0].deadline <= now:
-            self._turn_away(self._queue.popleft())
+        for conn in list(self._places.late(now - self.stream_loop.write_seconds)):
+            self._turn_away(conn)
         for conn in list(self._requests.late(now - self._queue_seconds)):
             self._turn_away(conn)
             self._leave_place(conn)
@@ -538,8 +544,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if conn.is_probe:
             self._submit(self._probe_pool, conn, None)
             return
-        caller = self._users.get(conn.token_digest, NEWCOMERS) if conn.token_digest else NOBODY
-        self._requests.put(caller, conn, time.monotonic())
+        self._requests.put(conn.caller, conn, time.monotonic())
         self._answer_next()
 
     def _answer_next(self) -> None:
@@ -582,17 +587,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         with contextlib.suppress(RuntimeError):
             pool.submit(run)
 
-    def _remember(self, token_digest: bytes, user: str) -> None:
-        """Remember whose a token is, so that the requests that show it wait for that user's turn."""
-        if token_digest and self._users.get(token_digest) != user:
+    def _remember(self, conn: Connection, user: str) -> None:
+        """Remember whose a connection's token is, so that the requests that show it wait for that user's turn."""
+        conn.caller = user
+        if conn.token_digest and self._users.get(conn.token_digest) != user:
             with self._users_lock:
-                self._users[token_digest] = user
+                self._users[conn.token_digest] = user
                 if len(self._users) > _KNOWN_TOKENS:
                     self._users.popitem(last=False)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for events, and for the time at which the next request may be answered."""
-        super().wait_for_and_dispatch_events(min(timeout, NEW_SECONDS) if self._requests else timeout)
+        waiting = self._requests or self._places
+        super().wait_for_and_dispatch_events(min(timeout, NEW_SECONDS) if waiting else timeout)
+        if self._places:
+            self._give_places()
         if self._requests:
             self._answer_next()
 
@@ -634,9 +643,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.nr_conns -= 1
             conn.close()
             return
-        self._sending[conn] = None
+        self._sending.add(conn)
         while sum(each.sock.kept_bytes for each in self._sending) > _KEPT_BYTES_IN_ALL:
-            self._give_up(next(iter(self._sending)))
+            self._give_up(self._worst_reader())
+
+    def _worst_reader(self) -> Connection:
+        """Return the connection to drop first of those whose clients are slow to read."""
+        return min(self._sending, key=lambda conn: (conn.caller not in STRANGERS, conn.sock.kept_until))
 
     def _on_writable(self, conn: Connection, _: Any) -> None:
         try:
@@ -645,15 +658,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             self._give_up(conn)
             return
-        del self._sending[conn]
+        self._sending.remove(conn)
         self.poller.unregister(conn.sock.sock)
         self._finish(conn)
 
     def _give_up(self, conn: Connection) -> None:
         """Close the connection of a client that does not read its answer."""
-        del self._sending[conn]
+        self._sending.remove(conn)
         self.poller.unregister(conn.sock.sock)
         self.nr_conns -= 1
+        # With a reset, or the kernel would keep what it could not send, beyond the connections that are counted.
+        with contextlib.suppress(OSError):
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         conn.close()
 
     def _turn_away(self, conn: Connection) -> None:
