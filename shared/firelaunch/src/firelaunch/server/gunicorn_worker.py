@@ -414,7 +414,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _give_places(self) -> None:
         """Let threads wait for the bodies whose turn it is."""
         while (request := self._places.take(time.monotonic())) is not None:
-            conn, conn.place = request
+            conn, ticket = request
+            conn.place = ticket
             self.enqueue_req(conn)
 
     def _leave_place(self, conn: Connection) -> None:
