@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from decimal import ROUND_CEILING
 from pathlib import Path
 
@@ -99,3 +101,24 @@ def test_a_price_of_the_settings_has_one_for_recordings() -> None:
     assert prices.cost("voice", used) == 60 * 2 + 40 * 30 + 10 * 8
     assert prices.cost("plain", used) == 100 * 2 + 10 * 8
     assert [prices.has_audio(model) for model in ("voice", "plain", "gpt-audio", MODEL)] == [True, False, True, False]
+
+
+def test_threads_that_need_the_table_first_and_at_once_all_find_it_whole() -> None:
+    code = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from firelaunch.llm.prices import Prices
+from firelaunch.llm.types import TokenCounts
+
+sys.setswitchinterval(1e-6)
+began = threading.Barrier(8)
+
+def price(_):
+    began.wait()
+    return Prices("openai", {}).cost("gpt-5.4-mini", TokenCounts(1_000_000, 0, 0))
+
+with ThreadPoolExecutor(8) as pool:
+    print(len(set(pool.map(price, range(8)))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")

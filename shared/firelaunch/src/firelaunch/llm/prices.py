@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -35,6 +36,7 @@ CLAUDE_IN_A_REGION: Final = Decimal("1.1")
 _TABLE = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
 _MICRO = Decimal(1_000_000)
 _RENEWAL = "genai_prices.update_prices"
+_importing = threading.Lock()
 
 _SEARCH = 14_000
 """Micro-dollars of one web search by Gemini 3 and later."""
@@ -267,8 +269,11 @@ def _imported_table() -> Any:
 
     That part would bring asyncio and an HTTP client into each start. It is imported by whoever asks the package for it.
     """
-    if "genai_prices" in sys.modules:
-        return sys.modules["genai_prices"]
+    with _importing:  # threads that need it at the same time must not find half of it
+        return sys.modules["genai_prices"] if "genai_prices" in sys.modules else _import_table()
+
+
+def _import_table() -> Any:
     stand_in: Any = ModuleType(_RENEWAL)
     names = ("UpdatePrices", "wait_prices_updated_sync", "wait_prices_updated_async")
     for name in names:
