@@ -114,6 +114,61 @@ def _remount(disk: Path, how: str) -> None:
         time.sleep(0.01)
 
 
+@contextmanager
+def _disk_that_errs(folder: Path, image: Path, megabytes: int) -> Iterator[Callable[[], None]]:
+    """Mount a disk of its own, which turns read-only at its first error. Yields what mends it once nobody uses it."""
+    folder.mkdir(parents=True)
+    with image.open("wb") as file:
+        file.truncate(megabytes << 20)
+    mounted = ["mount", "-o", "loop,errors=remount-ro", str(image), str(folder)]
+    try:
+        for command in (["mkfs.ext4", "-q", "-F", str(image)], mounted):
+            subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Skipped(f"no disk of its own may be mounted here: {error}") from error
+
+    def mend() -> None:
+        give_up = time.monotonic() + 10  # the last process that was killed may not be gone yet
+        while subprocess.run(["umount", folder], capture_output=True, check=False).returncode:
+            assert time.monotonic() < give_up, "a process still uses the disk"
+            time.sleep(0.01)
+        subprocess.run(["e2fsck", "-f", "-y", image], capture_output=True, check=False)  # 1: it mended something
+        subprocess.run(mounted, check=True)
+
+    try:
+        yield mend
+    finally:
+        subprocess.run(["umount", "-l", folder], check=False)
+
+
+def disk_turns_read_only(folder: Path, provider: Provider, size: Size) -> Outcome:
+    """Have the disk turn read-only under the running app, as one that errs does. Then mend it and start anew.
+
+    An error of the disk does it, and no remount: Linux refuses that while a file is open for writing.
+    """
+    app = app_in(folder)
+    disk = app / ".firelaunch"
+    with _disk_that_errs(disk, folder / "disk.img", 64) as mend:
+        world = World(app, provider)
+        world.start()
+        try:
+            with watched(world, "disk turns read-only", size.users) as outcome:
+                # What is committed and not on the disk yet goes with a disk, as with a machine: it is not claimed.
+                os.kill(world.worker, signal.SIGSTOP)
+                subprocess.run(["sync", "-f", disk], check=True)
+                subprocess.run(["mount", "-o", "remount,abort", disk], check=True)
+                os.kill(world.worker, signal.SIGCONT)
+                time.sleep(size.seconds)
+                assert world.process is not None
+                os.killpg(world.master, signal.SIGKILL)
+                world.process.wait()
+                mend()
+                world.start()
+            return outcome
+        finally:
+            world.stop()
+
+
 # Memory and descriptors.
 
 
@@ -326,6 +381,7 @@ def master_killed(folder: Path, provider: Provider, size: Size) -> Outcome:
 FAULTS: dict[str, Play] = {
     "disk-full": disk_full,
     "disk-read-only": disk_read_only,
+    "disk-turns-read-only": disk_turns_read_only,
     "memory-limit": memory_limit,
     "out-of-memory": out_of_memory,
     "descriptors": descriptors_gone,

@@ -51,6 +51,7 @@ __all__ = [
     "ScopeViolation",
     "SettingsError",
     "StoreError",
+    "StoreUnavailable",
     "TooLarge",
     "TooMany",
     "TooManyUploads",
@@ -423,6 +424,14 @@ class StoreError(FirelaunchError):
     def for_client(self) -> tuple[str, str]:
         """The code and message that clients see: the message is a general one unless the error has its own status."""
         return self.code, FirelaunchError.message if self.status == 500 else self.message
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be read or written at the moment: a disk is full, or a service is out of reach."""
+
+    code = "store_unavailable"
+    status = 503
+    message = "Nothing can be stored at the moment. Try again."
 
 
 class RecordUnreadable(StoreError):

@@ -42,6 +42,7 @@ from ..errors import (
     RateLimited,
     RequestInProgress,
     StoreError,
+    StoreUnavailable,
     TooLarge,
     ToolLimitReached,
     TooManyUploads,
@@ -65,7 +66,7 @@ __all__ = [
     "errors_of_anyone",
 ]
 
-OF_THE_STORE = (StoreError, Contention)
+OF_THE_STORE = (StoreError, Contention, StoreUnavailable)
 """Errors of every access to the database."""
 
 OF_THE_INDEX = (IndexFailed, IndexUnavailable)
@@ -142,7 +143,7 @@ def errors_of_anyone(*kinds: type[FirelaunchError]) -> dict[Any, Any]:
     The examples are of all error codes; all of them have one schema, so that a generated client has one type of them.
     """
     unread = {status: _refusal(status, {BadRequest.code: why}) for status, why in _UNREAD.items()}
-    kinds_of_route: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, Overloaded, *kinds}
+    kinds_of_route: set[type[FirelaunchError]] = {FirelaunchError, BadRequest, Overloaded, StoreUnavailable, *kinds}
     ordered = sorted(kinds_of_route, key=lambda kind: (kind.status, kind.code))
     by_status = groupby(ordered, key=lambda kind: str(kind.status))
     answered = {status: _refusal(status, {kind.code: kind.message for kind in group}) for status, group in by_status}

@@ -16,7 +16,15 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel
 
-from ..errors import AlreadyExists, FirelaunchError, NotFound, PreconditionFailed, ScopeViolation, StoreError
+from ..errors import (
+    AlreadyExists,
+    FirelaunchError,
+    NotFound,
+    PreconditionFailed,
+    ScopeViolation,
+    StoreError,
+    StoreUnavailable,
+)
 from ..llm.cache_key import Reuse
 from ..llm.gateway import Gateway, ModelSession
 from ..llm.shapes import AnswerReader
@@ -327,7 +335,8 @@ class ModelCalls:
             except (StoreError, NotFound) as error:
                 if attempt + 1 == _SETTLE_TRIES or isinstance(error, NotFound):
                     log.exception("request %s could not be settled: %s", reservation.request_id, reservation.report())
-                    raise StoreError(reason=f"not settled: {error.code}") from error
+                    kind = type(error) if isinstance(error, StoreUnavailable) else StoreError
+                    raise kind(reason=f"not settled: {error.code}", retry_after=error.retry_after) from error
                 time.sleep(0.1 * 2**attempt)
             else:
                 reservation.send_reports()

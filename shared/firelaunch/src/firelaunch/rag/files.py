@@ -20,6 +20,7 @@ from typing import IO, Protocol
 from ..errors import Fenced, InvalidId, NotFound, ScopeViolation, StoreError
 from ..scope import Scope, split
 from ..store.fence import Fence
+from ..store.machine_faults import machine_fault
 
 __all__ = [
     "CLIENTS_FOLDERS",
@@ -309,7 +310,9 @@ class LocalFiles:
         """Return a kept file, as :class:`Files` describes."""
         try:
             return self._place(path).open("rb")
-        except OSError:  # there is no such file, or its name is too long
+        except OSError as error:  # there is no such file, its name is too long, or none can be opened
+            if machine_fault(error) is not None:
+                raise
             raise NotFound(reason=f"no file at {path[:200]!r}") from None
 
     def pieces(self, path: str, start: int = 0) -> Iterator[bytes]:

@@ -72,6 +72,7 @@ from ..services.upload_limits import Uploads
 from ..settings.app import Settings
 from ..shutdown import Shutdown
 from ..store.fence import BEGAN
+from ..store.machine_faults import machine_fault
 from ..store.schema import SchemaCheck
 from ..telemetry import REQUEST_ID, TRACE, configure_logs
 from ..telemetry.spans import Tracer
@@ -541,7 +542,7 @@ def _unexpected(error: Exception) -> Response:
         log.warning("a model could not read a request: %s", type(error).__name__, exc_info=error)
         return _answer(refusal)
     log.error("unexpected: %s", type(error).__name__, exc_info=error)
-    return _answer(FirelaunchError())
+    return _answer(machine_fault(error) or FirelaunchError())
 
 
 def _answer(error: FirelaunchError) -> Response:

@@ -21,7 +21,7 @@ from google.cloud import firestore
 from google.cloud.firestore_v1.base_query import FieldFilter
 from google.cloud.firestore_v1.batch import WriteBatch
 
-from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError
+from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed, StoreError, StoreUnavailable
 from .base import (
     DELETE_FIELD,
     MAX_WRITES,
@@ -435,6 +435,8 @@ def _translated() -> Iterator[None]:
                 reason=f"declare it in the collection's queries=[...], and deploy: {error}"[:700]
             ) from error
         raise PreconditionFailed(reason=str(error)) from error
+    except (google.ServiceUnavailable, google.DeadlineExceeded, google.ResourceExhausted, google.RetryError) as error:
+        raise StoreUnavailable(reason=f"{type(error).__name__}: {error}"[:500], retry_after=1) from error
     except (google.GoogleAPIError, UnicodeEncodeError) as error:
         raise StoreError(reason=f"{type(error).__name__}: {error}"[:500]) from error
 

@@ -21,6 +21,7 @@ from .base import Create, Delete, Document, Query, Set, Transaction, Update, Ver
 from .changes import apply_set, apply_update
 from .connections import SpareConnections
 from .limits import check_commit, check_document, check_path, check_request
+from .machine_faults import machine_fault
 from .sqlite_queries import COLUMNS, INDEXED, index, select, type_of, value_of
 from .sqlite_values import decode, encode
 from .wal import empty_wal
@@ -302,9 +303,9 @@ def _translated() -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
             raise Contention(reason=str(error), retry_after=1) from error
-        raise StoreError(reason=str(error)) from error
+        raise machine_fault(error) or StoreError(reason=str(error)) from error
     except (sqlite3.Error, UnicodeEncodeError, OSError) as error:
-        raise StoreError(reason=str(error)) from error
+        raise machine_fault(error) or StoreError(reason=str(error)) from error
 
 
 def _read(

@@ -47,6 +47,7 @@ from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.base import DELETE_FIELD, SERVER_TIME, Document, Increment, Set, Update, Write
 from ..store.fence import BEGAN, begun_at
+from ..store.machine_faults import machine_fault
 from ..telemetry.spans import SPAN, Span, current
 from .approvals import RecordedApprovals, held_fields
 from .attachments import discard_attachments, store_attachments
@@ -236,8 +237,8 @@ class TurnRun:
             left = isinstance(end, MemberLeft)
         except FirelaunchError as failure:
             outcome, error = "failed", failure
-        except Exception:
-            outcome, error = "failed", FirelaunchError()
+        except Exception as failure:
+            outcome, error = "failed", machine_fault(failure) or FirelaunchError()
             log.exception("the app's workflow failed in request %s", self.send.request_id)
         finally:
             self.checkpoints.end()

@@ -17,6 +17,7 @@ from ...errors import IndexFailed, IndexUnavailable
 from ...precedence import give_way
 from ...store.connections import SpareConnections
 from ...store.fence import Fence
+from ...store.machine_faults import machine_fault
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .typos import Vocabulary, corrected
@@ -307,10 +308,10 @@ class Shard:
         try:
             yield connection
         except sqlite3.OperationalError as error:
-            kind = IndexUnavailable if "locked" in str(error) or "busy" in str(error) else IndexFailed
-            raise kind(reason=str(error)) from error
+            locked = "locked" in str(error) or "busy" in str(error)
+            raise IndexUnavailable(reason=str(error)) if locked else _failure(error, str(error)) from error
         except (sqlite3.Error, UnicodeEncodeError) as error:
-            raise IndexFailed(reason=str(error)) from error
+            raise _failure(error, str(error)) from error
         finally:
             if connection is not None:
                 self._spare.put(self, connection)
@@ -332,7 +333,7 @@ class Shard:
             self._prepare(connection)
             self._file = _identity(self._path)
         except (sqlite3.Error, OSError) as error:
-            raise IndexFailed(reason=f"{self._path}: {error}") from error
+            raise _failure(error, f"{self._path}: {error}") from error
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -543,3 +544,10 @@ def _entry(row: tuple[Any, ...], vector: bytes | None = None) -> Entry:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _failure(error: Exception, reason: str) -> IndexFailed:
+    fault = machine_fault(error)
+    return (
+        IndexFailed(reason=reason) if fault is None else IndexUnavailable(reason=reason, retry_after=fault.retry_after)
+    )
