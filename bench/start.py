@@ -31,7 +31,7 @@ from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 from bench.relay import free_port, upstream
 from bench.report import Report, progress, size
 
-RUNS = size(9, 1)
+RUNS, UNCOUNTED = size((9, 1), (1, 0))
 FLASK, OFFLINE = "bare Flask", "firelaunch, embedded"
 JSON, STREAMED = "firelaunch, embedded, a model over HTTP", "firelaunch, embedded, the same streamed"
 CLOUD_MODE = "firelaunch, cloud mode"
@@ -106,12 +106,12 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         cases = list(prepared(stack, Path(stack.enter_context(tempfile.TemporaryDirectory()))))
         starts: dict[str, list[Start]] = {case.name: [] for case in cases}
-        with progress("start", (RUNS + 1) * len(cases)) as step:
-            for run in range(RUNS + 1):
+        with progress("start", (RUNS + UNCOUNTED) * len(cases)) as step:
+            for run in range(RUNS + UNCOUNTED):
                 for case in cases:
                     measured = one_start(case)
                     step()
-                    if run:  # the first one compiles bytecode and warms the disk's cache
+                    if run >= UNCOUNTED:  # the first one compiles bytecode and warms the disk's cache
                         starts[case.name].append(measured)
     middle = {}
     for name, found in starts.items():

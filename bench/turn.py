@@ -1,7 +1,7 @@
 """What one JSON turn costs with a model that takes no time: CPU, round trips, documents; with short and long chats.
 
 CPU is that of the whole WSGI call in one process, beside a plain Flask route that takes and gives JSON of the same
-size.
+size. ``bench/turn_served.py`` has turns over HTTP, and other servers' in the same run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from firelaunch.store.base import SERVER_TIME, Create, Document, Query, Transact
 from firelaunch.store.sqlite import SQLiteStore
 from flask import Flask, request
 
+from bench import turn_served
 from bench.report import Report, progress, size
 
 TEMPLATE = Path(__file__).parent.parent / "template" / "{{cookiecutter.app_slug}}"
@@ -106,7 +107,8 @@ class CountingStore:
 def main() -> None:
     """Measure and report."""
     report = Report("turn")
-    with tempfile.TemporaryDirectory() as scratch, progress("turn", len(HISTORIES) + 1) as step:
+    cases = len(HISTORIES) + 1 + turn_served.steps()
+    with tempfile.TemporaryDirectory() as scratch, progress("turn", cases) as step:
         route = route_cpu()
         step()
         report.row("plain Flask route", "CPU a request", route * 1e6, "us")
@@ -114,6 +116,7 @@ def main() -> None:
         for messages in HISTORIES:
             seen[messages] = turns(Path(scratch) / str(messages), messages)
             step()
+        turn_served.measure(report, step)
     for messages, figures in seen.items():
         case = f"chat of {messages} messages"
         report.row(case, "CPU a turn", figures["cpu"] * 1e6, "us")
