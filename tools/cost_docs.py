@@ -71,7 +71,7 @@ MODELS = (
 
 def answer(provider: str, model: str, shape: Shape) -> float:
     """Return the dollars of one answer that the model's provider charges, without cached prompts."""
-    return float(table_cost(provider, model, TokenCounts(input=shape.tokens_in, output=shape.tokens_out)))
+    return float(table_cost(provider, model, TokenCounts(input=shape.tokens_in, output=shape.tokens_out))) / 1_000_000
 
 
 def month(users: int, shape: Shape) -> float:

@@ -17,6 +17,8 @@ from firelaunch.settings.app import Price, Settings
 from firelaunch.testing.apps import SETTINGS, sign_in, write_app
 from firelaunch.testing.models import ModelServer
 from genai_prices import Usage, calc_price
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import TieredPrices
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,3 +124,30 @@ with ThreadPoolExecutor(8) as pool:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+SERVICES = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
+
+
+@pytest.mark.parametrize("provider", SERVICES)
+def test_a_cost_is_the_tables_own_on_both_sides_of_each_tier(provider: str) -> None:
+    service = next(known for known in get_snapshot().providers if known.id == SERVICES[provider])
+    tiered = 0
+    for model in service.models:
+        try:
+            prices = calc_price(Usage(input_tokens=1), model.id, provider_id=service.id).model_price
+        except LookupError:  # a pattern, such as that of fine-tuned models
+            continue
+        kinds = [price for price in (prices.input_mtok, prices.output_mtok) if isinstance(price, TieredPrices)]
+        tiered += len(kinds)
+        starts = {0, *(tier.start for price in kinds for tier in price.tiers)}
+        for tokens in sorted({start + more for start in starts for more in (0, 1, 2, 1_003)}):
+            for cached, written in ((0, 0), (tokens // 3, 0), (0, tokens // 2), (tokens // 3, tokens // 2)):
+                usage = Usage(
+                    input_tokens=tokens, cache_read_tokens=cached, cache_write_tokens=written, output_tokens=77
+                )
+                exact = calc_price(usage, model.id, provider_id=service.id).total_price * 1_000_000
+                counted = TokenCounts(tokens, cached, 77, cache_write=written)
+                cost = Prices(provider, {}).cost(model.id, counted)
+                assert cost == exact.to_integral_value(ROUND_CEILING), (model.id, counted)
+    assert tiered

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
@@ -34,7 +34,6 @@ CLAUDE_IN_A_REGION: Final = Decimal("1.1")
 (https://platform.claude.com/docs/en/about-claude/pricing)."""
 
 _TABLE = {"openai": "openai", "vertex": "google", "claude": "anthropic"}
-_MICRO = Decimal(1_000_000)
 _RENEWAL = "genai_prices.update_prices"
 _importing = threading.Lock()
 
@@ -158,14 +157,10 @@ class Prices:
         return True
 
     def _table(self, model: str, tokens: TokenCounts) -> Decimal:
-        provider, name = _TABLE[self._provider], _table_name(model)
         try:
-            flat = flat_price(provider, name)
-            if flat is None:
-                return table_cost(provider, name, tokens) * _MICRO
+            return table_cost(_TABLE[self._provider], _table_name(model), tokens)
         except LookupError:
             raise SettingsError(f"no price is known for the model {model!r}") from None
-        return flat.cost(tokens)
 
 
 def _table_name(model: str) -> str:
@@ -205,30 +200,46 @@ class FlatPrice(NamedTuple):
         )
 
 
-def flat_price(provider: str, model: str) -> FlatPrice | None:
-    """Return the model's price today if it has one price for each kind of token; None if it has tiers.
+def table_cost(provider: str, model: str, tokens: TokenCounts) -> Decimal:
+    """Return the micro-dollars for ``tokens`` at the table's price of today, not rounded.
 
     Raises:
         LookupError: the table does not know the model.
     """
-    return _flat_price(provider, model, datetime.now(UTC).date())
+    tiers = _tiers(provider, model, datetime.now(UTC).date())
+    price = next((price for above, price in tiers if tokens.input > above), tiers[-1][1])
+    return price.cost(tokens)
 
 
 @cache
-def _flat_price(provider: str, model: str, _day: date) -> FlatPrice | None:
+def _tiers(provider: str, model: str, _day: date) -> Sequence[tuple[int, FlatPrice]]:
+    """Return the model's prices, each with the input tokens above which all of a call's tokens have it, highest first.
+
+    The table's own calculation takes half a millisecond, and a turn needs ten.
+    """
     # The day is part of the cache's key: the table may know dated price changes, and processes run past them.
     prices = _calculation(provider, model, TokenCounts(input=1, output=1)).model_price
-    input_price = prices.input_mtok
+    input_price = prices.input_mtok or Decimal(0)
     cached_price, audio_price = prices.cache_read_mtok or input_price, prices.input_audio_mtok
     prices_by_kind = (
         input_price,
         cached_price,
-        prices.output_mtok,
+        prices.output_mtok or Decimal(0),  # embedding models have none
         prices.cache_write_mtok or input_price,
         audio_price or input_price,
         prices.cache_audio_read_mtok or audio_price or cached_price,
     )
-    return FlatPrice(*prices_by_kind) if all(isinstance(price, Decimal) for price in prices_by_kind) else None
+    tiered = [price for price in prices_by_kind if not isinstance(price, Decimal)]
+    starts = sorted({0, *(tier.start for price in tiered for tier in price.tiers)}, reverse=True)
+    return [(above, FlatPrice(*(_price_above(price, above) for price in prices_by_kind))) for above in starts]
+
+
+def _price_above(price: Any, tokens: int) -> Decimal:
+    """Return a price of the table, which may have tiers, for a call with more than ``tokens`` of input."""
+    if isinstance(price, Decimal):
+        return price
+    reached: list[Decimal] = [tier.price for tier in price.tiers if tier.start <= tokens]  # the table has them in order
+    return reached[-1] if reached else price.base
 
 
 def has_audio_price(provider: str, model: str) -> bool:
@@ -238,16 +249,6 @@ def has_audio_price(provider: str, model: str) -> bool:
     except LookupError:
         return False
     return prices.input_audio_mtok is not None
-
-
-def table_cost(provider: str, model: str, tokens: TokenCounts) -> Decimal:
-    """Return the dollars for ``tokens``, tiers included.
-
-    Raises:
-        LookupError: the table does not know the model.
-    """
-    total: Decimal = _calculation(provider, model, tokens).total_price
-    return total
 
 
 def _calculation(provider: str, model: str, tokens: TokenCounts) -> Any:
