@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -186,11 +187,22 @@ def _nothing_is_left(client: _Client, chat: str, _: Any, world: World) -> list[s
     give_up = time.monotonic() + _PATIENCE
     needle = f"{_SECRET} of {client.uid}.".encode()
     while time.monotonic() < give_up:
-        left = [path for path in data.rglob("*") if path.is_file() and needle in path.read_bytes()]
+        left = _holding(data, needle)
         if not left:
             return []
         time.sleep(0.2)
     return [f"{client.uid}'s words are still in {[path.name for path in left]} (chat {chat})"]
+
+
+def _holding(folder: Path, needle: bytes) -> list[Path]:
+    """Return the files that hold ``needle``. Files and folders may go while it looks."""
+    found = []
+    for place, _, names in os.walk(folder):
+        for path in (Path(place) / name for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file() and needle in path.read_bytes():
+                    found.append(path)
+    return found
 
 
 _KINDS: dict[str, tuple[Callable[[_Client], str], Callable[[_Client, str], Any], Callable[..., list[str]]]] = {
