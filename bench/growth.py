@@ -519,8 +519,8 @@ def of_records(world: World, _most: int) -> dict[str, Operation]:
     root, ada = world.user("root", "admin"), world.user("user-1")
     chat = ada.new_chat()
 
-    def slowest(order: str) -> Operation:
-        return lambda: said(root.get(f"/v1/ops/requests?from=2026-03-01&to=2026-03-29&order={order}&limit={PAGE}"))
+    def of_all(order: str, limit: int = PAGE) -> Operation:
+        return lambda: said(root.get(f"/v1/ops/requests?from=2026-03-01&to=2026-03-29&order={order}&limit={limit}"))
 
     return {
         "turn": lambda: said(ada.send(chat, "What is the weather like?")),
@@ -528,7 +528,8 @@ def of_records(world: World, _most: int) -> dict[str, Operation]:
         "costs, a month": lambda: said(root.get("/v1/ops/sums?from=2026-03-01&to=2026-03-29&step=day")),
         "a user's calls": lambda: said(root.get(f"/v1/ops/users/user-1/calls?limit={PAGE}")),
         "a request's calls": lambda: said(root.get("/v1/ops/requests/r5/calls")),
-        **{f"requests, {order}": slowest(order) for order in ("latest", "slowest", "dearest", "failed")},
+        **{f"requests, {order}": of_all(order) for order in ("latest", "slowest", "dearest")},
+        "requests, failed": of_all("failed", 10),
     }
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from firelaunch.errors import AlreadyExists, Contention, PreconditionFailed, StoreError
 from firelaunch.metering.reservations import Day
-from firelaunch.metering.sums import hour_of, sum_paths
+from firelaunch.metering.sum_reports import hours_of_day, hours_query
 from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build, build_store
@@ -344,8 +344,7 @@ def check(services: Services, seen: Seen, greedy: Seen) -> None:
     if cost["greedy"] > most:
         raise AssertionError(f"{cost['greedy']} micro-dollars were spent of a budget of {most}")
     same("what users were told", {uid: seen.cost[uid] + greedy.cost[uid] for uid in cost}, cost)
-    hours = [hour_of(services.clock(), day)[:11] + f"{hour:02}" for hour in range(24)]
-    sums = [document.data for document in store.get_many(sum_paths(APP, hours)) if document is not None]
+    sums = [document.data for document in store.query(hours_query(APP, hours_of_day(day)))]
     calls = [figures for each in sums for figures in each.get("calls", {}).values()]
     same("the sums of the hours", sum(each.get("cost_micro_usd", 0) for each in calls), sum(cost.values()))
     same("the calls of the hours", sum(each.get("calls", 0) for each in calls), sum(answered.values()))

@@ -299,11 +299,15 @@ class Scope:
             raise InvalidId("A day is written yyyy-mm-dd.")
         return f"apps/{self.app_id}/rollups/{day}"
 
+    def sums(self) -> str:
+        """Return the path of the collection of the sums of each hour."""
+        return f"apps/{self.app_id}/sums"
+
     def hour_sum(self, hour: str, shard: int) -> str:
         """Return the path of one shard of the sums of an hour. ``hour`` is ``yyyy-mm-ddThh`` in UTC."""
         if type(hour) is not str or not _HOUR.fullmatch(hour) or type(shard) is not int or shard < 0:
             raise InvalidId("An hour is written yyyy-mm-ddThh.")
-        return f"apps/{self.app_id}/sums/{hour}-{shard}"
+        return f"{self.sums()}/{hour}-{shard}"
 
     def user_sums(self) -> str:
         """Return the path of the collection of what each user used in each day and month."""

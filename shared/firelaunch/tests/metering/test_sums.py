@@ -16,10 +16,10 @@ from firelaunch.metering.call_records import CallLog
 from firelaunch.metering.reservations import Day, Metering, Quote, Reservation
 from firelaunch.metering.sum_repair import recount
 from firelaunch.metering.sum_reports import SumReader
-from firelaunch.metering.sums import Purposes, bucket_of, hour_of, milliseconds_of
+from firelaunch.metering.sums import QUIET_SHARDS, SHARDS, Purposes, Spread, bucket_of, hour_of, milliseconds_of
 from firelaunch.scope import Scope
 from firelaunch.settings.app import Plan
-from firelaunch.store.base import Create, Delete, DocumentStore, Increment, Set, Update
+from firelaunch.store.base import Create, Delete, DocumentStore, Increment, Query, Set, Update
 from firelaunch.store.scoped import ScopedStore
 from firelaunch.store.sqlite import SQLiteStore
 from hypothesis import given, settings
@@ -126,14 +126,46 @@ def test_sums_that_were_left_out_lost_or_doubled_are_what_the_records_say_after_
     right = meters.report()
     assert right.totals()["cost_micro_usd"] == 6
     assert not recount(meters.store, APP, ["2026-03-01T12"])
-    for shard in range(4):
+    for shard in range(QUIET_SHARDS):
         meters.store.commit([Delete(APP.hour_sum("2026-03-01T12", shard))])
     assert recount(meters.store, APP, ["2026-03-01T12"])
     assert meters.report().total == right.total
     cell = {"m|p|free|turn|stop": {"calls": Increment(5)}}
-    meters.store.commit([Set(APP.hour_sum("2026-03-01T12", 2), {"calls": cell}, merge=True)])
+    meters.store.commit([Set(APP.hour_sum("2026-03-01T12", 2), {"hour": "2026-03-01T12", "calls": cell}, True)])
     assert recount(meters.store, APP, ["2026-03-01T12"])
     assert meters.report().total == right.total
+
+
+def test_a_busy_process_spreads_its_sums_over_more_documents_and_a_quiet_one_keeps_to_few() -> None:
+    now = [0.0]
+    spread = Spread(lambda: now[0])
+
+    def settled(seconds: int, of_a_second: int) -> set[int]:
+        found = set()
+        for _ in range(seconds):
+            now[0] += 1
+            found |= {spread.shard() for _ in range(of_a_second)}
+        return found
+
+    quiet = set(range(QUIET_SHARDS))
+    assert settled(30, 1) <= quiet
+    settled(11, 40)
+    busy = settled(20, 40)
+    assert busy - quiet
+    assert busy <= set(range(SHARDS))
+    settled(21, 1)
+    assert settled(60, 1) <= quiet
+
+
+def test_all_documents_of_a_busy_hour_are_in_its_sums_and_a_recount_puts_one_in_their_place(meters: Meters) -> None:
+    cell = {"m|p|free|turn|stop": {"calls": Increment(1)}}
+    for shard in range(SHARDS):
+        path = APP.hour_sum("2026-03-01T12", shard)
+        meters.store.commit([Set(path, {"hour": "2026-03-01T12", "calls": cell}, merge=True)])
+    assert meters.report().totals()["calls"] == SHARDS
+    assert recount(meters.store, APP, ["2026-03-01T12"])
+    assert meters.report().totals()["calls"] == 0
+    assert len(meters.store.query(Query(APP.sums()))) == 1
 
 
 def test_a_recount_loses_nothing_that_settles_while_it_reads(meters: Meters) -> None:
@@ -182,6 +214,7 @@ def test_a_call_log_takes_additions_to_sums_and_nothing_that_sets_a_figure_or_is
         Set(fine.path, fine.data),
         Set(Scope("other").hour_sum("2026-03-01T12", 3), fine.data, merge=True),
         Set(APP.hour_sum("2026-03-01T13", 3), fine.data, merge=True),
+        Set(APP.hour_sum("2026-03-01T12", SHARDS), fine.data, merge=True),
         Set(bob.user_sum("2026-03"), own, merge=True),
         Set(bob.user_sum("2026-03"), {**own, "uid": "bob"}, merge=True),
     ):

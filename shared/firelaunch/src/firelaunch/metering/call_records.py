@@ -16,7 +16,7 @@ from ..paging import Page, iso_time, page_after, page_cursor
 from ..scope import Scope
 from ..store.base import Create, Document, DocumentStore, Filter, Increment, Order, Query, Set, Update, Write
 from .reports import METER
-from .sums import SHARDS, hour_of
+from .sums import hour_of, is_sum_path
 
 __all__ = ["RECORD_DAYS", "CallLog", "call_write", "calls_of_request", "calls_of_user", "token_fields"]
 
@@ -119,15 +119,13 @@ def _sum_fields(user: Scope, write: Set) -> dict[str, Any] | None:
     """Return a copy of what a write adds to a sum of the app's or of ``user``; None if it does anything else."""
     data = dict(write.data)
     kept = {name: data.pop(name) for name in ("hour", "uid", "period", "delete_at") if name in data}
-    paths = (
-        [user.hour_sum(kept["hour"], shard) for shard in range(SHARDS)]
+    allowed = (
+        is_sum_path(user, kept["hour"], write.path)
         if "hour" in kept
-        else [user.user_sum(kept["period"])]
-        if kept.get("uid") == user.uid and "period" in kept
-        else []
+        else kept.get("uid") == user.uid and "period" in kept and write.path == user.user_sum(kept["period"])
     )
     increments = _increments(data)
-    return None if write.path not in paths or increments is None else kept | increments
+    return None if not allowed or increments is None else kept | increments
 
 
 def _increments(data: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ from .call_records import CallLog, call_write, token_fields
 from .call_spans import trace_call
 from .ceiling import Ceiling, Chance, Draw
 from .reports import MeterUsage, StoredReport, UsageOutbox
-from .sums import Purposes, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
+from .sums import Purposes, Spread, Tree, add_call, add_request, end_of, hour_of, hour_write, user_writes
 
 __all__ = ["USED", "Day", "Metering", "Quote", "Reservation"]
 
@@ -342,7 +342,8 @@ class Reservation:
             add_call(trees.setdefault(record.data["hour"], {}), record.data)
         if fact is not None:
             add_request(trees.setdefault(fact["hour"], {}), fact)
-        return [hour_write(self.scope, hour, tree) for hour, tree in trees.items()]
+        shard = self.metering.spread.shard()
+        return [hour_write(self.scope, hour, tree, shard) for hour, tree in trees.items()]
 
     def _user_writes(self, micro_usd: int, tokens: TokenCounts, calls: int, requests: int) -> list[Write]:
         figures = {
@@ -465,6 +466,7 @@ class Metering:
         reservation_seconds: the time after which the reservation of a request that never settles expires.
         call_log: writes records of calls, where ``store`` reaches one user's part of the database alone.
         purposes: those that this process tells apart in the app's sums.
+        spread: chooses the documents to which this process adds the app's sums.
         ceiling: the app's own budget; None if it has none.
         outbox: takes the reports to meters in Stripe; None if no plan has a meter, or billing is off.
     """
@@ -475,6 +477,7 @@ class Metering:
     reservation_seconds: float
     call_log: CallLog | None = None
     purposes: Purposes = field(default_factory=Purposes)
+    spread: Spread = field(default_factory=Spread)
     ceiling: Ceiling | None = None
     outbox: UsageOutbox | None = None
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..errors import AlreadyExists, Contention, NotFound, PreconditionFailed
 from ..scope import Scope
 from ..store.base import Create, Delete, Document, DocumentStore, Filter, Query, Update, Verify, Write
-from .sum_reports import hours_of_day, merged, point_of
+from .sum_reports import by_hour_of, hours_of_day, hours_query, merged, point_of
 from .sums import Tree, add_call, add_request, added, hour_write, sum_paths, user_writes
 
 __all__ = ["PAID", "folded_fields", "is_final", "recount", "repair_user"]
@@ -56,13 +56,13 @@ def recount(
     for _ in range(_TRIES):
         if not left:
             break
-        documents = dict(zip(sum_paths(app, left), store.get_many(sum_paths(app, left)), strict=True))
+        there = by_hour_of(store.query(hours_query(app, left)))
         counted = _counted(store, app, left, check)
         raised_only = _erased_since(store, app, min(left))
         again = list[str]()
         for hour in left:
-            own = {path: documents[path] for path in sum_paths(app, [hour])}
-            stored, tree = merged(own.values()), counted[hour]
+            own = there.get(hour, [])
+            stored, tree = merged(own), counted[hour]
             tree = _higher(stored, tree) if raised_only else tree
             if "refusals" in stored:  # refused requests have no records
                 tree = {**tree, "refusals": stored["refusals"]}
@@ -102,9 +102,8 @@ def folded_fields(store: DocumentStore, app: Scope, day: str, now: datetime, res
     """Return the fields of a day's document that hold the sums of those of its hours that are final."""
     every = hours_of_day(day)
     hours = [hour for hour in every if is_final(hour, now, reservation_seconds)]
-    documents = store.get_many(sum_paths(app, hours))
-    shards = len(documents) // len(hours) if hours else 0
-    trees = [merged(documents[number * shards : (number + 1) * shards]) for number in range(len(hours))]
+    there = by_hour_of(store.query(hours_query(app, hours))) if hours else {}
+    trees = [merged(there.get(hour, ())) for hour in hours]
     through = every[len(hours)] if len(hours) < len(every) else f"{day}T24"
     points = {f"h{hour[11:]}": point_of(tree) for hour, tree in zip(hours, trees, strict=True) if tree}
     return {"sums": _bounded(added(trees)), "hours": points, "through": through}
@@ -162,7 +161,7 @@ def _higher(one: Mapping[str, Any], other: Mapping[str, Any]) -> Tree:
     }
 
 
-def _replace(store: DocumentStore, app: Scope, hour: str, documents: Mapping[str, Document | None], tree: Tree) -> bool:
+def _replace(store: DocumentStore, app: Scope, hour: str, documents: Sequence[Document], tree: Tree) -> bool:
     """Put ``tree`` in the place of an hour's documents; return False if somebody changed them first."""
     try:
         store.commit(_replacing(app, hour, documents, tree))
@@ -171,15 +170,18 @@ def _replace(store: DocumentStore, app: Scope, hour: str, documents: Mapping[str
     return True
 
 
-def _replacing(app: Scope, hour: str, documents: Mapping[str, Document | None], tree: Tree) -> list[Write]:
+def _replacing(app: Scope, hour: str, documents: Sequence[Document], tree: Tree) -> list[Write]:
     """Return the writes that put ``tree`` in the place of an hour's documents, if these are as they were read."""
+    there = {document.path: document for document in documents}
     figures = {name: tree.get(name, {}) for name in ("calls", "requests", "times", "refusals")}
     fields = {**hour_write(app, hour, {}).data, **figures}
-    (first, document), *others = documents.items()
+    first, *others = sum_paths(app, hour)
+    document = there.get(first)
     writes: list[Write] = [
         Create(first, fields) if document is None else Update(first, fields, if_updated_at=document.update_time)
     ]
-    for path, other in others:
+    for path in others:
+        other = there.get(path)
         writes.append(Verify(path, None) if other is None else Delete(path, if_updated_at=other.update_time))
     return writes
 

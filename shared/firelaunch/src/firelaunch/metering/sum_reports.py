@@ -2,7 +2,7 @@
 
 The nightly job folds the documents of a day's hours into one, ``apps/{app}/rollups/{day}``, up to the hour ``through``.
 A report reads one document for each day, and those of the hours since. So it costs at most :data:`MOST_READS` reads,
-however many requests there were.
+however many requests there were; only hours in which a process was busy have more documents than that counts on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from ..scope import Scope
 from ..store.base import Document, DocumentStore, Filter, Order, Query
-from .sums import CALL_PARTS, REQUEST_PARTS, SHARDS, Tree, added, milliseconds_of, sum_paths
+from .sums import CALL_PARTS, QUIET_SHARDS, REQUEST_PARTS, Tree, added, milliseconds_of
 
 __all__ = [
     "FIGURES",
@@ -23,11 +23,12 @@ __all__ = [
     "HourRange",
     "SumReader",
     "SumReport",
+    "by_hour_of",
     "dearest_users",
     "hours_of_day",
+    "hours_query",
     "merged",
     "point_of",
-    "trees_of",
 ]
 
 MOST_READS: Final = 200
@@ -64,9 +65,6 @@ _BY_HOUR_MOST = timedelta(hours=48)
 
 _BY_HOUR_DAYS = 39
 """Days back in which the documents of hours are kept."""
-
-_PAGE = 240
-"""Hours whose documents are read at a time."""
 
 _USER_FIGURES = ("cost_micro_usd", "requests", "calls", "input_tokens", "cached_input_tokens", "output_tokens")
 _KNOWN_BEFORE = ("requests", "input_tokens", "cached_input_tokens", "output_tokens", "cost_micro_usd")
@@ -112,7 +110,7 @@ class SumReport:
         before: the points of days from before there were sums by the hour.
         folded: the documents of the window's whole days.
         missing: days that nobody has summed up yet, and that would have taken too many reads.
-        reads: how many documents were read.
+        reads: how many documents were counted on.
     """
 
     window: HourRange
@@ -195,7 +193,7 @@ class SumReader:
         whole = [day for day in whole if window.hours_of(day)[0] == f"{day}T00"]
         folded = dict(zip(whole, self._store.get_many([self._scope.rollup(day) for day in whole]), strict=True))
         unread, missing = self._unread(window, folded)
-        hours = self._hours([hour for hours in unread.values() for hour in hours])
+        hours = self._hours([hours for hours in unread.values() if hours])
         points: dict[str, Mapping[str, Any]] = {}
         trees: list[Mapping[str, Any]] = []
         before: list[Mapping[str, Any]] = []
@@ -206,7 +204,7 @@ class SumReader:
             points |= own.points(window.hours_of(day), step)
         now = self._now.strftime("%Y-%m-%dT%H")
         shown = {at: point for at, point in points.items() if at <= now}
-        reads = len(folded) + len(hours) * SHARDS
+        reads = len(folded) + len(hours) * QUIET_SHARDS
         return SumReport(window, added(trees), shown, missing, before, folded, reads)
 
     @property
@@ -229,20 +227,19 @@ class SumReader:
             if document is not None and not through and day < self._today and "requests" in document.data:
                 continue  # it was summed up before there were sums by the hour
             hours = [hour for hour in window.hours_of(day) if through <= hour <= now]
-            if len(hours) * SHARDS > left:
+            if len(hours) * QUIET_SHARDS > left:
                 # Before its first night an app had nothing to sum up, and later hours are kept for some weeks.
                 if day >= max(first, kept):
                     missing.append(day)
                 continue
-            left -= len(hours) * SHARDS
+            left -= len(hours) * QUIET_SHARDS
             unread[day] = hours
         return unread, missing[::-1]
 
-    def _hours(self, hours: Sequence[str]) -> dict[str, Tree]:
-        documents: list[Document | None] = []
-        for first in range(0, len(hours), _PAGE):
-            documents += self._store.get_many(sum_paths(self._scope, hours[first : first + _PAGE]))
-        return {hour: merged(documents[number * SHARDS : (number + 1) * SHARDS]) for number, hour in enumerate(hours)}
+    def _hours(self, stretches: Sequence[Sequence[str]]) -> dict[str, Tree]:
+        _, found = self._store.read([], [hours_query(self._scope, hours) for hours in stretches])
+        by_hour = by_hour_of(document for documents in found for document in documents)
+        return {hour: merged(by_hour.get(hour, ())) for hours in stretches for hour in hours}
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,14 +276,23 @@ class _Day:
         }
 
 
-def merged(documents: Iterable[Document | None]) -> Tree:
+def hours_query(app: Scope, hours: Sequence[str]) -> Query:
+    """Return the query for the documents of hours that follow each other."""
+    stretch = (Filter("hour", ">=", hours[0]), Filter("hour", "<=", hours[-1]))
+    return Query(app.sums(), where=stretch)
+
+
+def by_hour_of(documents: Iterable[Document]) -> dict[str, list[Document]]:
+    """Return the documents of each hour that has some."""
+    found: dict[str, list[Document]] = {}
+    for document in documents:
+        found.setdefault(document.data["hour"], []).append(document)
+    return found
+
+
+def merged(documents: Iterable[Document]) -> Tree:
     """Return the sum of an hour's documents."""
-    return added(trees_of(documents))
-
-
-def trees_of(documents: Iterable[Document | None]) -> list[Mapping[str, Any]]:
-    """Return the figures in an hour's documents."""
-    return [document.data for document in documents if document is not None]
+    return added(document.data for document in documents)
 
 
 def point_of(tree: Mapping[str, Any]) -> dict[str, Any]:

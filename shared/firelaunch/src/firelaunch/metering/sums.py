@@ -1,9 +1,10 @@
 """Sums of what calls cost and how requests went, by the hour. They are written in commits that are made anyway.
 
 A settlement adds to one of the hour's documents, ``apps/{app}/sums/{yyyy-mm-ddThh}-{shard}``. It only increments
-fields, so it never conflicts with another settlement. There are four documents an hour, because Firestore sustains
-about one write a second to a document. :mod:`firelaunch.metering.sum_reports` reads them, and docs/metering.md says
-what each figure means.
+fields, so it never conflicts with another settlement. There are several documents an hour, because Firestore sustains
+about one write a second to a document: four, and more once a process settles more than one request a second
+(:class:`Spread`). :mod:`firelaunch.metering.sum_reports` reads those that are there, and docs/metering.md says what
+each figure means.
 
 A document has a *cell* for each combination of what the figures are told apart by. So no question has to be known
 beforehand. What a cell's name is made of comes from the settings, except for purposes, of which a process tells a
@@ -16,7 +17,8 @@ import math
 import random
 import re
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -26,9 +28,11 @@ from ..store.base import Increment, Set
 __all__ = [
     "CALL_PARTS",
     "MEASURES",
+    "QUIET_SHARDS",
     "REQUEST_PARTS",
     "SHARDS",
     "Purposes",
+    "Spread",
     "Tree",
     "add_call",
     "add_request",
@@ -37,6 +41,7 @@ __all__ = [
     "end_of",
     "hour_of",
     "hour_write",
+    "is_sum_path",
     "milliseconds_of",
     "sum_paths",
     "user_writes",
@@ -48,8 +53,11 @@ Tree = dict[str, Any]
 In "refusals", a cell is the code of an error (:mod:`.refusals`).
 """
 
-SHARDS: Final = 4
-"""The documents of one hour."""
+SHARDS: Final = 64
+"""The most documents of one hour."""
+
+QUIET_SHARDS: Final = 4
+"""The documents of an hour in which no process is busy. A view reads an hour's documents, so there are few."""
 
 CALL_PARTS: Final = ("model", "prompt", "plan", "purpose", "end")
 """The parts of the names of the cells of calls."""
@@ -64,6 +72,9 @@ _KEPT_DAYS = 40
 """Days that the documents of an hour are kept; the sums of a day stay. It is more than the records have."""
 
 _USER_DAYS = 400
+
+_SPREAD_SECONDS = 10.0
+"""Seconds over which a process measures how many requests it settles."""
 
 _MOST_PURPOSES = 40
 """Purposes that a process tells apart. A cell takes about 400 bytes, so the cells of 40 purposes stay far below 1 MiB
@@ -97,6 +108,33 @@ class Purposes:
                     return "other"
                 self._known.add(purpose)
         return purpose
+
+
+class Spread:
+    """Chooses one of an hour's documents for each settlement of a process: of few, or of many while it is busy.
+
+    Cloud Run starts another instance once the first is busy, so an app with many settlements has busy processes.
+
+    Args:
+        clock: returns seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._since = clock()
+        self._settled = 0
+        self._shards = QUIET_SHARDS
+
+    def shard(self) -> int:
+        """Return the number of a document, at random, and count one settlement."""
+        with self._lock:
+            seconds = self._clock() - self._since
+            if seconds >= _SPREAD_SECONDS:
+                self._shards = SHARDS if self._settled > seconds else QUIET_SHARDS
+                self._since, self._settled = self._clock(), 0
+            self._settled += 1
+            return random.randrange(self._shards)  # noqa: S311 - spreads writes, keeps no secret
 
 
 def hour_of(moment: datetime, day: str) -> str:
@@ -154,16 +192,22 @@ def added(trees: Iterable[Mapping[str, Any]]) -> Tree:
 
 
 def hour_write(scope: Scope, hour: str, tree: Tree, shard: int | None = None) -> Set:
-    """Return the write that adds ``tree`` to one of the hour's documents."""
-    chosen = random.randrange(SHARDS) if shard is None else shard  # noqa: S311 - spreads writes, keeps no secret
+    """Return the write that adds ``tree`` to one of the hour's documents: ``shard``, or one of the first at random."""
+    chosen = random.randrange(QUIET_SHARDS) if shard is None else shard  # noqa: S311 - spreads writes, keeps no secret
     start = datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
     fields = {"hour": hour, "delete_at": start + timedelta(days=_KEPT_DAYS)}
     return Set(scope.hour_sum(hour, chosen), {**fields, **_increments(tree)}, merge=True)
 
 
-def sum_paths(scope: Scope, hours: Iterable[str]) -> list[str]:
-    """Return the paths of the documents of these hours."""
-    return [scope.hour_sum(hour, shard) for hour in hours for shard in range(SHARDS)]
+def sum_paths(scope: Scope, hour: str) -> list[str]:
+    """Return the paths that the documents of an hour may have."""
+    return [scope.hour_sum(hour, shard) for shard in range(SHARDS)]
+
+
+def is_sum_path(scope: Scope, hour: str, path: str) -> bool:
+    """Return whether a path is that of one of the hour's documents."""
+    shard = path.rpartition("-")[2]
+    return shard.isdecimal() and int(shard) < SHARDS and path == scope.hour_sum(hour, int(shard))
 
 
 def user_writes(user: Scope, day: str, figures: Mapping[str, int]) -> list[Set]:
