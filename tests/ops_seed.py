@@ -78,7 +78,7 @@ def _live(folder: Path, model: ModelServer, start: datetime, hours: int, each_ho
     app = App("seed")
     init_app(app, services, workflow)
     users = {uid: sign_in(app, uid) for uid in _USERS}
-    dice = random.Random(start.day)  # noqa: S311 - a story, no secret
+    dice = random.Random(4)  # noqa: S311 - the same story on each day of the year, and no secret
     asked = 0
     for hour in range(hours):
         many = each_hour * (3 if 8 <= hour <= 18 else 1)
