@@ -18,9 +18,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 INTRODUCTION = """\
 # Settings
 
-An app's `firelaunch.toml` has the settings that are the same everywhere. The environment has those that differ between a laptop and
-the cloud. The app reads both once, when it starts. It does not start if a key is missing, misspelt or of the wrong type; the message
-names the key and what to do. `make docs` writes this page.
+An app's `firelaunch.toml` has the settings that are the same everywhere. The environment has those that differ between
+a laptop and the cloud. The app reads both once, when it starts. It does not start if a key is missing, misspelt or of
+the wrong type; the message names the key and what to do. `make docs` writes this page.
 
 ## firelaunch.toml
 """
