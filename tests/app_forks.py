@@ -1,6 +1,6 @@
-"""Apps under gunicorn, each in a fork of one process that has imported what a start imports.
+"""Apps under gunicorn, and functions under functions-framework: each a fork of a process with their modules imported.
 
-A start takes nearly a second of processor time, most of it for imports. All else is as with ``python -m gunicorn`` in a
+A start takes a second or two of processor time, most of it for imports. All else is as with ``python -m gunicorn`` in a
 process of its own: folder, environment, standard streams, session, signals, exit code, and the modules of the app.
 Tests of what a start imports, and of what a command's process becomes, start a process instead.
 """
@@ -29,14 +29,27 @@ from typing import IO
 __all__ = ["ForkedProcess", "start"]
 
 _START_SECONDS = 60.0
-_IMPORTED = (
+_OF_APPS = (
     "firelaunch.server.app",
     "firelaunch.server.gunicorn_logger",
     "firelaunch.server.gunicorn_worker",
     "firelaunch.services.build",
     "firelaunch.settings.app",
 )
-"""The modules that every app imports."""
+_IMPORTED = {
+    "gunicorn": (*_OF_APPS, "gunicorn.app.wsgiapp"),
+    "functions_framework": (
+        *_OF_APPS,
+        "firelaunch.functions.wiring",
+        "firelaunch.identity.firebase",
+        "firelaunch.membership.firebase",
+        "firelaunch.store.firestore",
+        "functions_framework._cli",
+        "functions_framework._http.gunicorn",
+        "google.cloud.firestore",
+    ),
+}
+"""The modules that every app, and every function, imports."""
 
 
 class ForkedProcess:
@@ -84,10 +97,12 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def start(words: list[str], folder: Path, environ: Mapping[str, str], out: IO[bytes]) -> ForkedProcess:
-    """Run ``gunicorn WORDS`` in a folder, as a session of its own that writes to ``out``."""
+def start(
+    words: list[str], folder: Path, environ: Mapping[str, str], out: IO[bytes], program: str = "gunicorn"
+) -> ForkedProcess:
+    """Run ``gunicorn WORDS`` (or functions_framework's) in a folder, as a session of its own that writes to ``out``."""
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(_address())
+    connection.connect(_address(program))
     request = json.dumps({"words": words, "folder": str(folder), "environ": dict(environ)}).encode()
     files = array.array("i", [out.fileno()])
     connection.sendmsg([len(request).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
@@ -96,14 +111,14 @@ def start(words: list[str], folder: Path, environ: Mapping[str, str], out: IO[by
 
 
 @cache
-def _address() -> str:
+def _address(program: str) -> str:
     """The address of this process' server, which ends with it."""
     from support import clean_environ
 
     folder = tempfile.mkdtemp(prefix="app-forks-")
     address = f"{folder}/socket"
     process = subprocess.Popen(
-        [sys.executable, __file__, address],
+        [sys.executable, __file__, address, program],
         stdin=subprocess.PIPE,
         env=clean_environ(),
         cwd=folder,
@@ -189,16 +204,21 @@ def _fork(connection: socket.socket, children: dict[int, socket.socket]) -> list
 
 
 def _main() -> None:
+    _, address, program = sys.argv
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # as firelaunch.server.gunicorn_config has it
-    for name in _IMPORTED:
+    for name in _IMPORTED[program]:
         importlib.import_module(name)
-    from gunicorn.app.wsgiapp import run
-
     gc.collect()
     gc.freeze()
-    words = _serve(sys.argv[1])
-    sys.argv = ["gunicorn", "--chdir", str(Path.cwd()), *words]  # its default is the folder in which it was imported
-    run(prog="gunicorn")
+    words = _serve(address)
+    if program == "gunicorn":
+        from gunicorn.app.wsgiapp import run
+
+        words = ["--chdir", str(Path.cwd()), *words]  # its default is the folder in which it was imported
+    else:
+        from functions_framework._cli import _cli as run
+    sys.argv = [program, *words]
+    run()
 
 
 if __name__ == "__main__":

@@ -234,19 +234,13 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], T]) 
 
 @contextmanager
 def served_function(name: str, folder: Path, **environ: str) -> Iterator[str]:
-    """The function ``name`` in a process of functions-framework of its own, which logs to ``folder``; its address."""
+    """The function ``name`` under functions-framework, which logs to ``folder``; its address."""
     port = free_port()
     log, url = folder / f"{name}-{port}.log", f"http://127.0.0.1:{port}"
-    command = [PYTHON, "-m", "functions_framework", "--target", name, "--port", str(port), "--host", "127.0.0.1"]
+    folder = ROOT / "functions"
+    words = ["--target", name, "--source", str(folder / "main.py"), "--port", str(port), "--host", "127.0.0.1"]
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT / "functions",
-            env=clean_environ(**environ),
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
+        process = app_forks.start(words, folder, clean_environ(**environ), out, "functions_framework")
     try:
         _wait_until_it_answers(url, process, log)
         yield url
@@ -260,7 +254,7 @@ def served_function(name: str, folder: Path, **environ: str) -> Iterator[str]:
             process.wait()
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_it_answers(url: str, process: ForkedProcess, log: Path) -> None:
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
         assert process.poll() is None, log.read_text()

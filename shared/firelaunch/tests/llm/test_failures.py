@@ -296,10 +296,12 @@ def test_jitter_is_full(model: ModelServer) -> None:
 
 def test_all_tries_share_one_time_budget(model: ModelServer) -> None:
     model.default = Fault(503, {"Retry-After": "8"})
-    rig = Rig(model, streamed=True)  # a second pause of 8 s and more would be too long, a first one is not
+    # So much jitter that a second pause, of 48 s, is too long however fast the first try was; the first one, of 28 s, is
+    # not however slow it was.
+    rig = Rig(model, streamed=True, jitter=lambda: 50.0)
     with pytest.raises(ModelUnavailable):
-        rig.say(seconds=9)
-    assert rig.pauses == [8.4, 8.4]
+        rig.say(seconds=48)
+    assert rig.pauses == [28.0, 28.0]
     assert model.models_called() == [MODEL, MODEL, FALLBACK, FALLBACK]  # the pauses are not slept here
 
 
