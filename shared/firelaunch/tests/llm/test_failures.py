@@ -296,8 +296,7 @@ def test_jitter_is_full(model: ModelServer) -> None:
 
 def test_all_tries_share_one_time_budget(model: ModelServer) -> None:
     model.default = Fault(503, {"Retry-After": "8"})
-    # So much jitter that a second pause, of 48 s, is too long however fast the first try was; the first one, of 28 s, is
-    # not however slow it was.
+    # A second pause, of 48 s, is too long however fast the first try was, and the first pause, of 28 s, is not.
     rig = Rig(model, streamed=True, jitter=lambda: 50.0)
     with pytest.raises(ModelUnavailable):
         rig.say(seconds=48)
