@@ -53,7 +53,7 @@ def test_the_lease_of_a_process_that_is_gone_is_taken_back(tmp_path: Path) -> No
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_handler_works(tmp_path: Path) -> None:
-    settings = JOB_SETTINGS.replace("lease_seconds = 30", "lease_seconds = 0.3")
+    settings = JOB_SETTINGS.replace("lease_seconds = 30", "lease_seconds = 2")  # less, and a loaded machine loses it
     with embedded_site(tmp_path, settings=settings) as site:
         tries: list[int] = []
 
@@ -66,9 +66,9 @@ def test_a_lease_is_renewed_for_as_long_as_the_handler_works(tmp_path: Path) -> 
                 now = site.job(ADA, run.id).due_at
                 assert now is not None
                 assert until is not None
-                if (now - until).total_seconds() > 0.6:
+                if (now - until).total_seconds() > 4:
                     return
-                time.sleep(0.01)
+                time.sleep(0.05)
 
         ended = site.finished(site.services.jobs.enqueue(ADA, NOTE, Note()))
     assert (ended.state, tries) == ("succeeded", [1])
