@@ -45,7 +45,7 @@ def test_the_lease_of_a_process_that_is_gone_is_taken_back(tmp_path: Path) -> No
     with embedded_site(tmp_path, settings=settings, started=False) as before:
         job = before.services.jobs.enqueue(ADA, NOTE, Note())
         assert isinstance(take(before.services.jobs, job.id, None), Lease)
-    with embedded_site(tmp_path, settings=settings) as after:
+    with embedded_site(tmp_path) as after:
         after.handlers.on(NOTE)(lambda _, __: None)
         ended = after.finished(job)
     assert (ended.state, ended.attempts) == ("succeeded", 2)
