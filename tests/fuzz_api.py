@@ -19,6 +19,10 @@ from support import copy_with_own_routes, served
 
 _SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+_GROUPS = "groups = 1000\ngroup_members = 10000\n"
+_CHATS = '\n[groups]\nchats_paid_by = "writer"\nchats_on_erase = "delete"\n'
+"""Settings without which an app has no groups, and they no chats."""
+
 PLANS = {
     "a budget that lasts": {"requests_per_minute": "1000000", "daily_usd": '"1000000"'},
     "a budget that does not": {"requests_per_minute": "3", "daily_usd": '"0.01"'},
@@ -58,7 +62,7 @@ def apps(folder: Path) -> dict[str, Path]:
         text = settings.read_text()
         for key, value in plan.items():
             text = re.sub(rf"^{key} = .*$", f"{key} = {value}", text, count=1, flags=re.MULTILINE)
-        settings.write_text(text)
+        settings.write_text(text.replace("daily_usd", f"{_GROUPS}daily_usd", 1) + _CHATS)
     return found
 
 

@@ -46,13 +46,19 @@ InvitedRole = Literal["viewer", "editor"]
 
 
 class GroupBody(Body):
-    """A group's name, and the rule by which users may join it without an invitation."""
+    """What changes of a group: its name, or the rule by which users may join it without an invitation."""
 
     model_config = example({"name": "Family"})
-    name: Name | None = Field(default=None, description="A new group needs one.")
+    name: Name | None = None
     domains: Domains | None = None
     domain_role: InvitedRole | None = Field(default=None, description="The role of those who join by their address.")
-    member_name: Called | None = Field(default=None, description="What you are called in a new group.")
+
+
+class NewGroupBody(GroupBody):
+    """A new group."""
+
+    name: Name
+    member_name: Called | None = None
 
 
 class GroupAnswer(BaseModel):
@@ -157,10 +163,8 @@ api = Routes("groups", "groups", prefix="/v1")
     summary="Make a group",
     description="You are its owner. How many you may own, and make on one day (UTC), is up to your plan.",
 )
-def make(body: GroupBody) -> tuple[dict[str, Any], int]:
+def make(body: NewGroupBody) -> tuple[dict[str, Any], int]:
     """Make a group."""
-    if body.name is None:
-        raise BadRequest("name: a new group needs one.")
     role = body.domain_role or "viewer"
     return _group(_groups().make(caller(), body.name, body.domains or [], role, body.member_name or "")), 201
 
@@ -198,7 +202,7 @@ def get(path: GroupPath) -> dict[str, Any]:
 )
 def change(path: GroupPath, body: GroupBody) -> dict[str, Any]:
     """Rename a group, or change who may join it."""
-    changes = body.model_dump(exclude_none=True, exclude={"member_name"})
+    changes = body.model_dump(exclude_none=True)
     if not changes:
         raise BadRequest("Name at least one field to change.")
     return _group(_groups().change(caller(), path.group, changes))

@@ -1805,19 +1805,16 @@ export interface components {
             created_at: string;
         };
         /**
-         * @description A group's name, and the rule by which users may join it without an invitation.
+         * @description What changes of a group: its name, or the rule by which users may join it without an invitation.
          * @example {
          *       "name": "Family"
          *     }
          */
         GroupBody: {
-            /** @description A new group needs one. */
             name?: string | null;
             domains?: string[] | null;
             /** @description The role of those who join by their address. */
             domain_role?: components["schemas"]["GroupBodyDomainRole"] | null;
-            /** @description What you are called in a new group. */
-            member_name?: string | null;
         };
         /** @enum {string} */
         GroupBodyDomainRole: "viewer" | "editor";
@@ -2254,6 +2251,21 @@ export interface components {
             url: string;
             filename?: string;
         };
+        /**
+         * @description A new group.
+         * @example {
+         *       "name": "Family"
+         *     }
+         */
+        NewGroupBody: {
+            name: string;
+            domains?: string[] | null;
+            /** @description The role of those who join by their address. */
+            domain_role?: components["schemas"]["NewGroupBodyDomainRole"] | null;
+            member_name?: string | null;
+        };
+        /** @enum {string} */
+        NewGroupBodyDomainRole: "viewer" | "editor";
         /**
          * @description A message of the user, or a request to go on with an answer.
          * @example {
@@ -10010,7 +10022,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["GroupBody"];
+                "application/json": components["schemas"]["NewGroupBody"];
             };
         };
         responses: {
