@@ -33,7 +33,7 @@ def upload(client: Client, docs: Path) -> None:
     """
     began = time.monotonic()
     files, pages = _files(docs)
-    step(f"Putting up documents, made of docs/: {', '.join(files)}")
+    step(f"Uploading documents, made from docs/: {', '.join(files)}")
     waiting = [client.upload("/v1/uploads", name, content)["id"] for name, content in files.items()]
     chunks = 0
     with click.progressbar(length=100 * len(files), label="        indexing") as bar:

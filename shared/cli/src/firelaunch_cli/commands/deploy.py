@@ -89,9 +89,9 @@ def command(
     more: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Deploy APP to Cloud Run; run again after a failure, it goes on.
+    """Deploy APP to Cloud Run. After a failure, run it again: it goes on.
 
-    What comes after -- goes to 'gcloud run deploy' as it is. docs/deploy.md says what is made.
+    Arguments after -- are passed on to 'gcloud run deploy'. docs/deploy.md says what is made.
     """
     if app.startswith("-"):  # of what comes after --, with APP left out
         app, more = ".", (app, *more)

@@ -96,9 +96,9 @@ def render(template: str, given: Mapping[str, str], out: Path, *, ask: bool = Fa
 def command(no_input: bool, into: Path | None, with_git: bool | None, answers: tuple[str, ...]) -> None:
     """Make an app under apps/. Asks seven questions, and then whether the app gets a git of its own.
 
-    The repo's git ignores apps/, so without one nothing keeps the app's files.
+    The repo's git ignores apps/. So without a git of its own, nothing keeps the app's files.
 
-    Answers may be given, as in: firelaunch new app_name="My shop" model_provider=vertex
+    You can give answers, as in: firelaunch new app_name="My shop" model_provider=vertex
 
     "firelaunch new function NAME [write|upload|http]", in an app's folder, makes a function of the app's own instead;
     in the repo, with http, storage or firestore, a Cloud Function: docs/functions.md.
