@@ -97,8 +97,8 @@ def command(
     With --judge, a model of the app's judges the answers, which costs a call for each. If DIR holds labelled answers
     (answers.jsonl), that judge is measured on them: --app names the app whose model it is.
 
-    With --app, a collection is indexed as the app would: in its own index, for a user that no token is for, and removed
-    again. FIRELAUNCH_MODE chooses which index that is: of this machine, the emulator's or the deployed app's.
+    With --app, a collection is indexed as the app would: in its own index, for an invented user, and then removed.
+    FIRELAUNCH_MODE chooses which index that is: of this machine, the emulator's or the deployed app's.
 
     --from-ratings reads the app's database, which the settings and the environment choose as for firelaunch data.
     """
