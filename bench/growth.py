@@ -55,6 +55,7 @@ APP = Scope("demo")
 REPEATS = size(9, 1)
 PAGE = 50
 EXPORTED = 1_000
+LONG_CHAT = 5
 DIMENSIONS = 64
 RATES = ("requests", "turns", "search", "uploads", "files", "account", "groups", "changes", "ops")
 READ_USD, WRITE_USD = 0.06 / 100_000, 0.18 / 100_000
@@ -153,7 +154,8 @@ class World:
 
     def __init__(self, folder: Path, project: str, client: Any) -> None:
         store = SQLiteStore(folder / "data.sqlite3") if client is None else FirestoreStore(project, client=client)
-        self.store, self.vectors, self.group, self.numbers = GrowthStore(store), 0, "", count()
+        self.store, self.vectors, self.numbers = GrowthStore(store), 0, count()
+        self.group = self.chat = ""
         self.reads = None if client is None else FirestoreReads(client, lambda *_: self.vectors)
         self.index = EmbeddedIndex(folder / "index") if client is None else FirestoreIndex(project, client=client)
         rates = "\n".join(f"{name} = 1000000" for name in RATES)
@@ -348,15 +350,19 @@ def last_page(ids_and_times: tuple[str, datetime], field: str) -> str:
 
 
 def chats(world: World, numbers: range) -> None:
-    """Give Ada chats of two messages."""
+    """Give Ada chats of two messages, and one that is longer than the history that a turn reads."""
     user = APP.of("ada")
     writes: list[Write] = []
     for number in numbers:
         path = user.chat(f"c{number:06}")
         writes.append(Create(path, {**new_chat("About soup", at(number)), "message_count": 2}))
-        for part, role in enumerate(("user", "assistant")):
-            message = {"role": role, "text": "Said before. " * 8, "created_at": at(number) + timedelta(seconds=part)}
-            writes.append(Create(f"{path}/messages/m{part}", message))
+        for part in range(60 if number == LONG_CHAT else 2):
+            message = {
+                "role": ("user", "assistant")[part % 2],
+                "text": "Said before. " * 8,
+                "created_at": at(number) + timedelta(seconds=part),
+            }
+            writes.append(Create(f"{path}/messages/m{part:02}", message))
     world.fill(iter(writes))
 
 
@@ -377,7 +383,7 @@ def of_chats(world: World, most: int) -> dict[str, Operation]:
         world.store.store.delete_tree(APP.of("ada").export(name))
         world.store.store.delete_tree(APP.job(name))
     found: dict[str, Operation] = {
-        "turn": lambda: said(ada.send("c000005", "What is the weather like?")),
+        "turn": lambda: said(ada.send(f"c{LONG_CHAT:06}", "What is the weather like?")),
         "list, first page": lambda: said(ada.get(f"/v1/chats?limit={PAGE}")),
         "list, last page": lambda: said(ada.get(f"/v1/chats?limit={PAGE}&cursor={cursor}")),
         "read a chat": lambda: said(ada.get("/v1/chats/c000004")),
@@ -587,7 +593,7 @@ def members(world: World, numbers: range) -> None:
 def of_members(world: World, most: int) -> dict[str, Operation]:
     """Return what meets a group."""
     ada, member, group = world.user("ada"), world.user("user-000004"), world.group
-    chat = said(member.post("/v1/chats", {"group": group}))["id"]
+    chat = world.chat = world.chat or said(member.post("/v1/chats", {"group": group}))["id"]
     place = APP.of_group(group)
     query = Query(place.group_members(), order=(Order("joined_at"),))
     cursor = cursor_of(query, [at(most - 8), f"user-{most - 8:06}"])
