@@ -59,7 +59,9 @@ def main() -> None:
                 step()
     for number, name in enumerate(("recall", "precision")):
         size = SIZES[0][0]
-        report.ratio(f"{name}_vs_fixed", found[size, "structure"][number] / found[size, "fixed"][number])
+        report.ratio(
+            f"{name}_vs_fixed", found[size, "structure"][number] / found[size, "fixed"][number], more_is_better=True
+        )
     report.write()
 
 

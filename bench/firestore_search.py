@@ -134,7 +134,11 @@ def quality(report: Report, emulator: Any, collection: Path) -> None:
                 report.row(f"Cranfield, {mode}", f"nDCG@10 of {name}", row["ndcg@10"], "")
             index.close()
     for mode in {mode for _, mode in found}:
-        report.ratio(f"nDCG@10 of firestore to embedded, {mode}", found["firestore", mode] / found["embedded", mode])
+        report.ratio(
+            f"nDCG@10 of firestore to embedded, {mode}",
+            found["firestore", mode] / found["embedded", mode],
+            more_is_better=True,
+        )
 
 
 def word(number: int) -> str:

@@ -49,7 +49,9 @@ def main() -> None:
     middle = {name: statistics.median(times) for name, times in found.items()}
     for name, seconds in middle.items():
         report.row(name, "CPU to verify", seconds * 1e6, "us")
-    report.ratio("firebase_admin_vs_ours", middle["firebase-admin alone"] / middle["Firebase ID token"])
+    report.ratio(
+        "firebase_admin_vs_ours", middle["firebase-admin alone"] / middle["Firebase ID token"], more_is_better=True
+    )
     report.write()
 
 

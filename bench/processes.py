@@ -144,7 +144,11 @@ def main() -> None:
                 step()
     for (backend, count), rate in rates.items():
         if count > PROCESSES[0]:
-            report.ratio(f"turns a second, {backend}, {count} to {PROCESSES[0]}", rate / rates[backend, PROCESSES[0]])
+            report.ratio(
+                f"turns a second, {backend}, {count} to {PROCESSES[0]}",
+                rate / rates[backend, PROCESSES[0]],
+                more_is_better=True,
+            )
     report.write()
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench.picture import picture
+
 ROOT = Path(__file__).parent.parent
 OUT = Path(os.environ.get("BENCH_OUT") or ROOT / "build" / "bench")
 SHORT = bool(os.environ.get("BENCH_SHORT"))
@@ -33,21 +35,24 @@ def data(name: str) -> Path | None:
 
 
 class Report:
-    """Rows and ratios of one benchmark; ``write`` prints them and leaves them in ``build/bench``."""
+    """Rows and ratios of one benchmark; ``write`` prints them and leaves them in ``build/bench``, with a picture."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.rows: list[dict[str, Any]] = []
         self.ratios: dict[str, float] = {}
+        self.more_is_better: list[str] = []
         self.curves: list[dict[str, Any]] = []
 
     def row(self, case: str, metric: str, value: float, unit: str) -> None:
         """One measured figure."""
         self.rows.append({"case": case, "metric": metric, "value": round(value, 4), "unit": unit})
 
-    def ratio(self, name: str, value: float) -> None:
-        """One figure against another of the same run."""
+    def ratio(self, name: str, value: float, *, more_is_better: bool = False) -> None:
+        """One figure against another of the same run, for ``bench/compare``."""
         self.ratios[name] = round(value, 3)
+        if more_is_better:
+            self.more_is_better.append(name)
 
     def curve(self, case: str, metric: str, unit: str, values: Mapping[int, float], shape: str) -> None:
         """One figure at several sizes, and in a word how it runs."""
@@ -59,9 +64,11 @@ class Report:
         OUT.mkdir(parents=True, exist_ok=True)
         path = OUT / f"{self.name}.json"
         found: dict[str, Any] = {"name": self.name, "rows": self.rows, "ratios": self.ratios}
+        found |= {"more_is_better": self.more_is_better}
         found |= {"curves": self.curves} if self.curves else {}
         found |= {"short": True} if SHORT else {}
         path.write_text(json.dumps(found, indent=2) + "\n")
+        path.with_suffix(".svg").write_text(picture(self.name, self.rows))
         print(f"\n{self.name}" + (" (the short form: it works, and its figures say nothing)" if SHORT else ""))
         for curve in self.curves:
             values = "  ".join(f"{int(each):,}: {value:.4g}" for each, value in curve["values"].items())
@@ -77,14 +84,23 @@ class Report:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Any]:
-    """A counter on standard error: call what is yielded once a step."""
-    done = 0
+    """A counter on a terminal: call what is yielded once a step."""
+    done, shown = 0, sys.stdout.isatty()
 
     def step() -> None:
         nonlocal done
         done += 1
-        sys.stderr.write(f"\r{label}: {done} of {total}")
-        sys.stderr.flush()
+        if shown:
+            sys.stdout.write(f"\r{label}: {done} of {total}")
+            sys.stdout.flush()
 
     yield step
-    sys.stderr.write("\n")
+    if shown:
+        sys.stdout.write("\n")
+
+
+def table(folder: Path) -> str:
+    """The ratios of all benchmarks that left theirs in ``folder``, as a table of Markdown."""
+    runs = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    lines = [f"| {run['name']} | {name} | {value:.3g} |" for run in runs for name, value in run["ratios"].items()]
+    return "\n".join(["| benchmark | ratio | |", "| --- | --- | --- |", *lines, ""])

@@ -1,6 +1,7 @@
 """Run the benchmarks: ``python bench/run.py [--short] [NAME ...]``.
 
-Each prints a table and writes ``build/bench/<name>.json``. ``--short`` takes seconds and shows that each still works.
+Each prints a table and writes ``build/bench/<name>.json`` and a picture, ``<name>.svg``; what is logged meanwhile is in
+``<name>.log``. ``ratios.md`` beside them has the ratios of all. ``--short`` takes seconds and shows that each works.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -48,15 +51,35 @@ def main(arguments: list[str]) -> None:
     sys.dont_write_bytecode = False
     sys.path.insert(0, str(ROOT))
     failed = [name for name in asked.names or NAMES if not runs(name)]
+    report = importlib.import_module("bench.report")
+    if report.OUT.is_dir():
+        (report.OUT / "ratios.md").write_text(report.table(report.OUT))
     if failed:
         sys.exit(f"\nfailed: {', '.join(failed)}; what went wrong is above")
+
+
+@contextmanager
+def logs_in(folder: Path, name: str) -> Iterator[None]:
+    """Send what this process and its servers log to a file, so that no line of it is among the rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with (folder / f"{name}.log").open("wb") as log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def runs(name: str) -> bool:
     """Run one benchmark; whether it came to its end."""
     began = time.monotonic()
     try:
-        importlib.import_module(f"bench.{name}").main()
+        with logs_in(importlib.import_module("bench.report").OUT, name):
+            importlib.import_module(f"bench.{name}").main()
     except Exception:
         traceback.print_exc()
         return False

@@ -110,7 +110,11 @@ def figures(report: Report, found: dict[tuple[str, str], tuple[Seen, Seen]]) -> 
             worst[f"{name}, {kind}"] = during.p95 / before.p95
             report.ratio(f"{_slug(name)}_p95_{_slug(kind)}_vs_before", during.p95 / before.p95)
         if name != "functions":
-            report.ratio(f"{_slug(name)}_probe_success", min(during.success for _, during in of_name.values()))
+            report.ratio(
+                f"{_slug(name)}_probe_success",
+                min(during.success for _, during in of_name.values()),
+                more_is_better=True,
+            )
     for kind in SLOW:
         if ("app behind nginx", kind) in found:
             report.ratio(
