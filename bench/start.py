@@ -28,7 +28,7 @@ from firelaunch.prompts.lock import lock
 from firelaunch.testing.certificates import CertificateServer
 from firelaunch.testing.emulator import Emulator, EmulatorUnavailable
 
-from bench.relay import free_port, upstream
+from bench.relay import cpu_seconds, family, free_port, upstream
 from bench.report import Report, progress, size
 
 RUNS, UNCOUNTED = size((9, 1), (1, 0))
@@ -77,9 +77,13 @@ def create_app():
 
 @dataclass
 class Start:
-    """One start: seconds to the first 200 and to the end of the first turn (0 where there is none), resident MB."""
+    """One start: seconds to the first 200 and to the end of the first turn (0 where there is none), resident MB.
+
+    ``cpu`` is the seconds of processor time until the first 200, which other work of the machine changes least.
+    """
 
     first_200: float
+    cpu: float
     first_turn: float
     worker_mb: float
     total_mb: float
@@ -117,12 +121,14 @@ def main() -> None:
     for name, found in starts.items():
         middle[name] = Start(*(statistics.median(getattr(s, part) for s in found) for part in Start.__annotations__))
         report.row(name, "process start to first 200", middle[name].first_200 * 1000, "ms")
+        report.row(name, "CPU until then", middle[name].cpu * 1000, "ms")
         if middle[name].first_turn:
             report.row(name, "process start to the first turn's end", middle[name].first_turn * 1000, "ms")
         report.row(name, "memory of the worker", middle[name].worker_mb, "MB")
         report.row(name, "memory with gunicorn's master", middle[name].total_mb, "MB")
     flask, us = middle[FLASK], middle[OFFLINE]
     report.ratio("time_vs_flask", us.first_200 / flask.first_200)
+    report.ratio("cpu_vs_flask", us.cpu / flask.cpu)
     report.ratio("first_turn_vs_flask_first_200", us.first_turn / flask.first_200)
     report.ratio("rss_vs_flask", us.worker_mb / flask.worker_mb)
     report.ratio("rss_total_vs_flask", us.total_mb / flask.total_mb)
@@ -130,6 +136,7 @@ def main() -> None:
     if CLOUD_MODE in middle:
         cloud = middle[CLOUD_MODE]
         report.ratio("cloud_time_vs_flask", cloud.first_200 / flask.first_200)
+        report.ratio("cloud_cpu_vs_flask", cloud.cpu / flask.cpu)
         report.ratio("cloud_first_turn_vs_flask_first_200", cloud.first_turn / flask.first_200)
         report.ratio("cloud_rss_vs_flask", cloud.worker_mb / flask.worker_mb)
     report.write()
@@ -182,10 +189,10 @@ def one_start(case: Case) -> Start:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for_200(f"{url}/live", process)
-        first_200 = time.perf_counter() - began
+        first_200, cpu = time.perf_counter() - began, cpu_seconds(family(process.pid))
         first_turn = one_turn(url, case, began) if case.token != "" else 0.0
         sizes = resident(process.pid)
-        return Start(first_200, first_turn, max(sizes), sum(sizes))
+        return Start(first_200, cpu, first_turn, max(sizes), sum(sizes))
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
