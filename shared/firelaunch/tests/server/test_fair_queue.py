@@ -72,6 +72,17 @@ def test_strangers_who_ask_often_give_way_until_they_pause(caller: str, gives_wa
     assert not ticket.gives_way
 
 
+def test_a_user_who_asks_often_and_for_much_at_once_gives_way() -> None:
+    queue = FairQueue(threads=80)
+    for number in range(100):
+        queue.put("mallory", number, 0.0)
+    ((_, ticket),) = taken(queue, 0.0)
+    assert ticket.gives_way
+    queue.put("ada", "one", 0.0)
+    ((_, ticket),) = taken(queue, 0.0)
+    assert not ticket.gives_way
+
+
 def test_a_new_token_does_not_wait_among_those_who_show_none() -> None:
     queue = FairQueue(threads=80)
     for number in range(100):

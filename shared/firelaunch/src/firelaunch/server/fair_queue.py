@@ -1,8 +1,8 @@
 """Decide whose request gets the next thread: callers take turns, so that many requests of one hold up no other.
 
 Python runs one thread at a time. Each request that is being computed makes all others slower, so it is not enough that
-there are threads left: a caller who asks often has one request computed at a time. Strangers who ask often give way to
-whoever has shown a token that holds.
+there are threads left: a caller who asks often has one request computed at a time. Strangers who ask often, and users
+who ask often and for several things at once, give way to all others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Ticket:
     """A request that is being answered.
 
     Attributes:
-        gives_way: whether it is a stranger's, and strangers ask often.
+        gives_way: whether the next request of its caller waits while others are answered.
     """
 
     line: _Line
@@ -135,7 +135,9 @@ class FairQueue:
             return None
         line = self._lines[caller]
         request, _ = line.waiting.popleft()
-        ticket = Ticket(line, now, caller in STRANGERS and line.asks_often(now))
+        # A user who asks one thing after the other gives way to nobody, however fast they ask.
+        gives_way = line.asks_often(now) and (caller in STRANGERS or bool(line.waiting))
+        ticket = Ticket(line, now, gives_way)
         line.new.append(ticket)
         self._answered += 1
         self._turns.move_to_end(caller)

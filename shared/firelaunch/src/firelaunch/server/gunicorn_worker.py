@@ -554,16 +554,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._submit(self.tpool, *request)
 
     def _submit(self, pool: ThreadPoolExecutor, conn: Any, ticket: Ticket | None) -> None:
-        answer = self._answer_stranger if ticket is not None and ticket.gives_way else self._answer_first
+        answer = self._answer_many if ticket is not None and ticket.gives_way else self._answer_first
         self._in_thread(pool, conn, partial(answer, conn), ticket)
 
     def _answer_first(self, conn: Any) -> Any:
-        """Answer a request. Background work, and strangers who ask often, give way to it."""
+        """Answer a request. Background work and callers with many requests give way to it."""
         precedence.claim()
         return self.handle(conn)
 
-    def _answer_stranger(self, conn: Any) -> Any:
-        """Answer one of many strangers. The next of them waits while requests are answered that go first."""
+    def _answer_many(self, conn: Any) -> Any:
+        """Answer one of many requests of a caller. The next one waits while requests are answered that go first."""
         with precedence.background():
             result = self.handle(conn)
             if result is not _ELSEWHERE:
