@@ -65,6 +65,8 @@ def clean_environ(**more: str) -> dict[str, str]:
     # Bytecode is written, as it is on a user's machine: without it each start would compile everything.
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     kept["FIRELAUNCH_WEB"] = ""  # no web client is built: that takes npm, and the network
+    # An app's environment has no schemathesis, whose plugin would take each pytest half a second.
+    kept["PYTEST_ADDOPTS"] = "-p no:schemathesis"
     return {**kept, **more}
 
 
