@@ -39,6 +39,13 @@ PLACES = (
 )
 """Where the answers to the demo's questions are."""
 
+SAID = (
+    "Only code that keeps to its own Services",
+    "rollout = { 2 = 10 }",
+    "the history is part of the question, so a question seldom comes twice",
+)
+"""What answers them, in the passages that the offline model quotes."""
+
 
 @contextmanager
 def _process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
@@ -62,8 +69,10 @@ def test_the_demo_makes_an_app_talks_to_it_and_leaves_nothing_running(repo: Path
     assert "Making apps/demo" in first.stdout
     assert "OPENAI_API_KEY=" in first.stdout  # how to have a real model answer
     assert f"http://localhost:{port}" in first.stdout
-    for question, place in zip(QUESTIONS, PLACES, strict=True):
+    printed = " ".join(first.stdout.split())
+    for question, answer, place in zip(QUESTIONS, SAID, PLACES, strict=True):
         assert question in first.stdout
+        assert answer in printed, "the offline model quotes what answers the question"
         assert place in first.stdout, "each answer's source is the document that holds it"
     assert "alone." in first.stdout  # how it was searched
     assert "first words after" in first.stdout

@@ -14,7 +14,7 @@ NAME = {f"GIT_{who}_{what}": "ada@example.com" for who in ("AUTHOR", "COMMITTER"
 
 
 SAID_OF_QUESTIONS = (
-    ("README.md", "Seven"),
+    ("README.md", "seven"),
     ("Makefile", "seven"),
     ("shared/cli/src/firelaunch_cli/commands/new.py", "seven"),
 )
@@ -49,6 +49,7 @@ def test_a_new_app_in_apps_is_said_to_be_kept_by_no_git_and_gets_one_when_asked_
     done = firelaunch(repo, "new", "--no-input", "--git", "app_slug=two")
     assert "its git             its own, with a first commit" in done.stdout, done.stderr
     assert "none" not in done.stdout, "it has one"
+    assert "[tool.uv.sources]" in done.stdout, "its test.yml would look for this machine's path"
     app = repo / "apps" / "two"
     assert git(app, "status", "--porcelain") == ""
     assert "firelaunch.toml" in git(app, "ls-files").splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -20,6 +21,15 @@ with Progress(1, patience=0.05).step("wait") as said:
 """
 
 
+def on_a_terminal(script: str) -> str:
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", script], stdout=theirs, check=True)
+    os.close(theirs)
+    said = os.read(ours, 4096).decode()
+    os.close(ours)
+    return said
+
+
 def test_each_step_is_a_line_with_its_number_and_its_end(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(10)
     with progress.step("first") as said:
@@ -29,12 +39,20 @@ def test_each_step_is_a_line_with_its_number_and_its_end(capsys: pytest.CaptureF
     assert capsys.readouterr().out == "[ 1/10] first ... ok\n[ 2/10] second ... failed\n"
 
 
+def test_a_step_that_has_nothing_to_say_ends_with_its_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(1).step("first"):
+        pass
+    assert re.fullmatch(r"\[1/1\] first \.\.\. \d+\.\d s\n", capsys.readouterr().out)
+
+
+def test_a_slow_step_that_has_nothing_to_say_has_its_seconds_once_on_a_terminal() -> None:
+    said = on_a_terminal(SLOW.replace('    said.append("done")\n', ""))
+    assert re.fullmatch(r"\[1/1\] wait \.\.\. 1\.\d s", said.rpartition("\r\n")[0].rpartition("\r")[2])
+    assert said.count("\n") == 1
+
+
 def test_a_slow_step_shows_its_seconds_on_a_terminal_and_ends_in_the_same_line() -> None:
-    ours, theirs = pty.openpty()
-    subprocess.run([sys.executable, "-c", SLOW], stdout=theirs, check=True)
-    os.close(theirs)
-    said = os.read(ours, 4096).decode()
-    os.close(ours)
+    said = on_a_terminal(SLOW)
     assert "\r[1/1] wait ... 1 s done" in said
     assert said.count("\n") == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -147,7 +148,10 @@ def test_serving_goes_on_without_a_client_and_says_why(
     assert client_environ(app, starts=lambda: False) == {}
     assert capsys.readouterr().out == "", "the app itself says why"
     assert client_environ(app) == {"FIRELAUNCH_WEB": str(app / "web" / "dist")}
-    assert "build the web client" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "may take two minutes" in said
+    assert "put FIRELAUNCH_WEB= before the command" in said
+    assert re.search(r"build the web client \.\.\. \d+\.\d s\n", said)
     calls(app)
     assert client_environ(app, starts=lambda: False) == {"FIRELAUNCH_WEB": str(app / "web" / "dist")}, "built before"
     (app / "web" / "src.ts").write_text("broken")

@@ -43,12 +43,16 @@ def limit(kind, most):
 """
 
 
-def played(folder: Path, script: str) -> list[str]:
-    """What an app in a process of its own told its client, one line for each ``told``."""
+def run(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", _PRELUDE + script, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return done
+
+
+def played(folder: Path, script: str) -> list[str]:
+    """What an app in a process of its own told its client, one line for each ``told``."""
+    return run(folder, script).stdout.splitlines()
 
 
 UNAVAILABLE = "503 store_unavailable 10"
@@ -131,6 +135,34 @@ told(ada.post("/v1/chats", {}))
 told(ada.upload("a.txt", b"words " * 5000))
 """
     assert played(tmp_path, script) == [UNAVAILABLE] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_the_log_says_in_one_line_what_the_machine_said_of_a_store_or_a_view(tmp_path: Path) -> None:
+    script = """
+import errno
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def full():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+endpoints = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
+app.view_functions[endpoints["/v1/usage"]] = full
+print("from here", file=sys.stderr)
+told(ada.get("/v1/usage"))
+limit(resource.RLIMIT_FSIZE, 1024)
+told(ada.post("/v1/chats", {"title": "x" * 80}))
+"""
+    done = run(tmp_path, script)
+    assert done.stdout.splitlines() == [UNAVAILABLE] * 2
+    log = done.stderr.partition("from here")[2]
+    errors = [line for line in log.splitlines() if "store_unavailable: " in line]
+    assert len(errors) == 2
+    assert "No space left on device" in errors[0]
+    assert "disk I/O error" in errors[1]
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ECONNREFUSED, errno.ENAMETOOLONG, None])

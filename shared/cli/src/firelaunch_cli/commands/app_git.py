@@ -42,7 +42,9 @@ def offer_git(app: Path, wanted: bool | None) -> None:
         click.echo(f"  its git             its own, made just now; {unnamed}")
         return
     click.echo(
-        "  its git             its own, with a first commit; docs/ci.md says how its pushes are tested and deployed"
+        "  its git             its own, with a first commit; docs/ci.md says how its pushes are tested and deployed\n"
+        "  before a push       name your fork's git under [tool.uv.sources] in its pyproject.toml. A path of this\n"
+        "                      machine is there, with which its test.yml fails on GitHub (docs/ci.md says how)"
     )
 
 

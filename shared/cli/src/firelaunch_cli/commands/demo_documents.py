@@ -17,7 +17,7 @@ __all__ = ["QUESTIONS", "show_sources", "upload"]
 QUESTIONS = (
     "What can a compromised app service read?",
     "How do I give a new prompt version to a tenth of the users?",
-    "Is an answer kept that was cut at the token limit?",
+    "Why is the cache off by default?",
 )
 """One question for each document: the PDF, the HTML page and the Markdown file."""
 

@@ -31,12 +31,15 @@ class Progress:
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
-        """Show a step. At its end it prints the texts that the block put into the list, or "failed" if it raises."""
+        """Show a step. Its line ends with the texts that the block put into the list, or else with its seconds.
+
+        If the block raises, the line ends with "failed".
+        """
         self._done += 1
         width = len(str(self._total))
         line = f"[{self._done:{width}}/{max(self._total, self._done)}] {title} ... "
         click.echo(line, nl=False)
-        ended, results = threading.Event(), list[str]()
+        ended, results, began = threading.Event(), list[str](), time.monotonic()
         ticker = threading.Thread(target=_tick, args=(line, ended, self._patience), daemon=True)
         if sys.stdout.isatty():
             ticker.start()
@@ -49,7 +52,9 @@ class Progress:
             ended.set()
             if ticker.is_alive():
                 ticker.join()
-            click.echo(" ".join(results))
+            seconds = f"{time.monotonic() - began:.1f} s"
+            # The seconds of a slow step stand on the terminal already, and shorter.
+            click.echo(" ".join(results) or (f"\r{line}{seconds}" if ticker.ident else seconds))
 
 
 def _tick(line: str, ended: threading.Event, wait: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,10 @@ VARIABLE = "FIRELAUNCH_WEB"
 """The folder of the built client, as the app is told it."""
 
 _PLAIN = "/ is the plain page"
+_BUILDING = (
+    "Building the web client. The first time this may take two minutes; later starts use what is there.\n"
+    f"To leave it out, put {VARIABLE}= before the command: {_PLAIN} then."
+)
 
 
 def web_build(folder: Path, step: Step | None = None) -> WebBuild:
@@ -73,6 +78,8 @@ def client_environ(
         built = build.current()
         if built is None and not starts():
             return {}
+        if built is None:
+            say(_BUILDING)
         return {VARIABLE: str(built or build.run())}
     except BuildFailed as failed:
         say(f"{failed}\n{_PLAIN}, until the web client builds: cd {build.folder} && npm ci && npm run build")
@@ -83,6 +90,8 @@ def _said(say: Callable[[str], object]) -> Step:
     @contextmanager
     def step(title: str) -> Iterator[list[str]]:
         say(title)
+        began = time.monotonic()
         yield []
+        say(f"{title}: {time.monotonic() - began:.1f} s")
 
     return step

@@ -62,7 +62,7 @@ from ..api.openapi import Document, describe
 from ..api.own_routes import OwnRoutes
 from ..api.routes import Routes
 from ..chats.ui_events import UI_HEADERS
-from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, TooLarge
+from ..errors import BadRequest, FirelaunchError, NotFound, ScopeViolation, StoreUnavailable, TooLarge
 from ..identity import Caller, bearer
 from ..identity.known_callers import known
 from ..metering.refusals import Refusals
@@ -510,7 +510,7 @@ def handle_errors(app: App) -> None:
         if isinstance(error, ScopeViolation):
             log.error("security: %s", error)
         elif error.status >= 500:
-            log.error("%s: %s", error.code, error, exc_info=error)
+            _log_failure(error)
         elif error.reason is not None:
             log.warning("%s: %s", error.code, error)
         return _answer(error)
@@ -541,8 +541,17 @@ def _unexpected(error: Exception) -> Response:
     if refusal is not None:
         log.warning("a model could not read a request: %s", type(error).__name__, exc_info=error)
         return _answer(refusal)
+    fault = machine_fault(error)
+    if fault is not None:
+        _log_failure(fault)
+        return _answer(fault)
     log.error("unexpected: %s", type(error).__name__, exc_info=error)
-    return _answer(machine_fault(error) or FirelaunchError())
+    return _answer(FirelaunchError())
+
+
+def _log_failure(error: FirelaunchError) -> None:
+    """Log an error of the server's. For one of the machine its own words say all, and every request has the same."""
+    log.error("%s: %s", error.code, error, exc_info=None if isinstance(error, StoreUnavailable) else error)
 
 
 def _answer(error: FirelaunchError) -> Response:

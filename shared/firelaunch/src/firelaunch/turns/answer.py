@@ -238,8 +238,10 @@ class TurnRun:
         except FirelaunchError as failure:
             outcome, error = "failed", failure
         except Exception as failure:
-            outcome, error = "failed", machine_fault(failure) or FirelaunchError()
-            log.exception("the app's workflow failed in request %s", self.send.request_id)
+            fault = machine_fault(failure)
+            outcome, error = "failed", fault or FirelaunchError()
+            said = "" if fault is None else f": {fault}"
+            log.error("the app's workflow failed in request %s%s", self.send.request_id, said, exc_info=fault is None)
         finally:
             self.checkpoints.end()
             # This also settles an answer whose generator is closed early. Its last event then goes to nobody.
