@@ -5,7 +5,7 @@ settings, to the same app behind nginx, and to the functions' server. Each serve
 the other: the user, the probes, and the hostile clients, whose share of that core is reported. A figure under attack
 stands against the same figure just before the attack, so whatever else the machine does falsifies it.
 
-What is measured: a user with one chat, who sends a message 30 ms after each answer of the offline model. At the
+What is measured: users with one chat each, one of whom sends a message 30 ms after each answer of the offline model. At the
 functions, whose database is not there, the user's token is verified, and a 400 is the answer. Hostile clients open a
 connection again as soon as the server closes it, so a server that refuses faster is asked more often. What is not
 measured: networks, TLS, Google's front end, and users who sign in during the attack.
@@ -25,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ PROBE_SECONDS = 1.0
 """Cloud Run's default timeout of a probe (https://cloud.google.com/run/docs/configuring/healthchecks)."""
 
 PACE = 0.03
+USERS = 8
+"""Users who take turns, as one alone would soon have as many requests in a minute as a user may."""
+
 SLOW = size(
     ("slow heads", "slow bodies", "slow chunks", "unread answers", "reopened"), ("slow heads", "unread answers")
 )
@@ -230,7 +234,7 @@ def app() -> Iterator[Target]:
             while not probed(port, "/ready"):
                 time.sleep(0.05)
             token = Client(port, "mallory").token
-            yield Target("app", port, ("/live", "/ready"), User(port, "ada").turn, {"HOSTILE_TOKEN": token})
+            yield Target("app", port, ("/live", "/ready"), turns(port), {"HOSTILE_TOKEN": token})
 
 
 @contextlib.contextmanager
@@ -249,7 +253,7 @@ def behind_nginx() -> Iterator[Target]:
             'proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host; }\n} }\n'
         )
         with process([str(shutil.which("nginx")), "-c", str(config), "-p", scratch], port, core=SERVER_CORE):
-            yield Target("app behind nginx", port, direct.probes, User(port, "ada").turn, direct.attacked)
+            yield Target("app behind nginx", port, direct.probes, turns(port), direct.attacked)
 
 
 @contextlib.contextmanager
@@ -271,6 +275,12 @@ def function() -> Iterator[Target]:
 
         with process([sys.executable, *command], port, core=SERVER_CORE, cwd=ROOT / "functions", env=environ):
             yield Target("functions", port, (), lambda: timed(ask), {"HOSTILE_PATH": path, "HOSTILE_LARGE": path})
+
+
+def turns(port: int) -> Callable[[], float]:
+    """Turns of users who take turns, so that none of them comes near the limits of a user; each call is one."""
+    users = cycle([User(port, f"ada-{number}") for number in range(USERS)])
+    return lambda: next(users).turn()
 
 
 class User(Client):
