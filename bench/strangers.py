@@ -5,10 +5,10 @@ settings, to the same app behind nginx, and to the functions' server. Each serve
 the other: the user, the probes, and the hostile clients, whose share of that core is reported. A figure under attack
 stands against the same figure just before the attack, so whatever else the machine does falsifies it.
 
-What is measured: users with one chat each, one of whom sends a message 30 ms after each answer of the offline model. At the
-functions, whose database is not there, the user's token is verified, and a 400 is the answer. Hostile clients open a
-connection again as soon as the server closes it, so a server that refuses faster is asked more often. What is not
-measured: networks, TLS, Google's front end, and users who sign in during the attack.
+What is measured: users with one chat each, who send a message in turn, 30 ms after each answer of the offline model.
+At the functions, whose database is not there, the user's token is verified, and a 400 is the answer. Hostile clients
+open a connection again as soon as the server closes it, so a server that refuses faster is asked more often. What is
+not measured: networks, TLS, Google's front end, and users who sign in during the attack.
 """
 
 from __future__ import annotations
