@@ -91,6 +91,10 @@ def test_every_mode_is_measured_and_documents_keep_their_own_ids(tmp_path: Path)
         assert set(row) == {"ndcg@10", "recall@100", "mrr", "best@50", "p50_ms", "p95_ms"}
         assert row["ndcg@10"] > 0.8
     page = as_html(report)
+    table = as_text(report)
+    assert "\nbest@50: ndcg@10 of the best order of the first 50" in table
+    quality = [name for name in row if not name.endswith("_ms")]
+    assert all(f"\n{name}: " in table for name in quality), "each figure that needs it is explained"
     assert page.count("<rect") == 18
     assert "On topic" not in page
 

@@ -19,6 +19,13 @@ _LISTS = {
     "unjudged": "Not judged",
 }
 """The parts of a report that are lists of lines and no failures, and their headings on a page."""
+_MEANINGS = {
+    "ndcg@10": "how well the first 10 documents are ordered; 1 is perfect",
+    "recall@100": "share of the relevant documents that are among the first 100",
+    "mrr": "1 / place of the first relevant document, on average",
+    "best@50": "ndcg@10 of the best order of the first 50, which a perfect reranker would reach",
+}
+"""What the figures of a search are, for a table's foot."""
 _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 
 
@@ -30,6 +37,8 @@ def as_text(report: Report, old: Report | None = None) -> str:
     for mode, row in report["modes"].items():
         before = old["modes"].get(mode, {}) if old else {}
         lines.append(f"{mode:<{wide}}" + "".join(f"{_cell(metric, row, before):>20}" for metric in metrics))
+    if explained := [metric for metric in metrics if metric in _MEANINGS]:
+        lines += ["", *(f"{metric}: {_MEANINGS[metric]}" for metric in explained)]
     for mode, intervals in report.get("intervals", {}).items():
         lines += [f"{mode}: {name} is {low:.4f} to {high:.4f} (95%)" for name, (low, high) in intervals.items()]
     if report.get("embedder", "") is None:
