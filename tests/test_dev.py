@@ -148,7 +148,8 @@ def test_the_web_client_is_built_again_as_it_changes_and_plans_are_bought_withou
     change(repo / "firebase.json", '"emulators": {', f'"emulators": {{ "stripe": {{ "port": {port} }},')
     texts.write_text("one")
     run = dev("--embedded", client=True, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    run.until(r"^web +\| build the web client")
+    run.until(r"^web +\| To leave it out, put FIRELAUNCH_WEB= before the command")
+    run.until(r"^web +\| build the web client: \d+\.\d s")
     at = run.until(r"^app +\| ready on ")
     with httpx.Client(base_url=run.url, trust_env=False) as client:
         assert client.get("/").text == "one"
