@@ -15,7 +15,11 @@ from typing import Any
 
 import firelaunch.settings.app
 import pytest
-from support import MAKE_HERE, ROOT, clean_environ, copy_repo, free_port
+from firelaunch.server.app import App, init_app
+from firelaunch.services.build import build
+from firelaunch.settings.app import Settings
+from firelaunch.testing.apps import run_jobs, sign_in
+from support import MAKE_HERE, ROOT, clean_environ, copy_repo, copy_template, free_port
 
 BLOCK = re.compile(r"(?:^<!-- (?P<how>[\w ]+) -->\n)?^```sh\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
 DOCUMENTS = [
@@ -86,6 +90,26 @@ def test_the_costs_of_a_month_are_those_of_the_prices_and_of_what_a_turn_reads_a
     assert (figures["read"], figures["written"]) == (tool.READS, tool.WRITES)
     chat, documents, _ = tool.SHAPES
     assert tool.month(100, chat) < tool.month(100, documents) < tool.month(1_000, chat)
+
+
+def test_the_price_to_try_a_budget_has_the_cheaper_model_answer_before_the_budget_refuses(tmp_path: Path) -> None:
+    folder = copy_template(tmp_path / "app")
+    settings = folder / "firelaunch.toml"
+    (price,) = re.findall(r"^\[prices\.offline\]\n.*?(?=^```)", (ROOT / "docs/metering.md").read_text(), re.M | re.S)
+    in_a_minute = settings.read_text().replace("requests_per_minute = 20", "requests_per_minute = 1000")
+    settings.write_text(f"{in_a_minute}\n{price}")
+    app = App("budget")
+    workflow: Any = load(folder / "app" / "workflow.py")
+    init_app(app, build(Settings.load(settings, {"FIRELAUNCH_DATA": str(tmp_path / "data")})), workflow.answer)
+    ada = sign_in(app, "ada")
+    ada.upload("README.md", (ROOT / "README.md").read_bytes())
+    run_jobs(app)
+    chat, cheaper = ada.new_chat(), []
+    while (answer := ada.send(chat, "How do I make an app?")).status_code == 200:
+        cheaper.append(answer.get_json()["usage"]["cheaper_model"])
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (429, "budget_exceeded")
+    assert "This request may cost up to $" in answer.get_json()["error"]["message"]
+    assert (cheaper[0], cheaper[-1]) == (False, True)
 
 
 def test_the_limits_of_scale_are_those_of_what_a_turn_costs() -> None:

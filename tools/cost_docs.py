@@ -31,9 +31,9 @@ _CPU_SECOND, _GIB_SECOND = 24.0, 2.5
 """Micro-dollars of an active instance, tier 1 (https://cloud.google.com/run/pricing)."""
 
 _MEMORY_GIB = 0.5
-_SCHEDULER_JOBS = 3
-_SCHEDULER_JOB = 100_000
-"""Micro-dollars in a month (https://cloud.google.com/scheduler/pricing)."""
+IDLE = 1_193_256
+"""Micro-dollars of a month in which nobody uses a new app, as `firelaunch deploy --dry-run` adds them up: three
+Scheduler jobs and their calls, one secret, backups and versions of 1 GiB."""
 
 _PAGE_READS, _PAGE_WRITES = 4, 3
 """Of one page of a document as it is indexed: an estimate, some passages and their share of the index."""
@@ -75,16 +75,19 @@ def answer(provider: str, model: str, shape: Shape) -> float:
 
 
 def month(users: int, shape: Shape) -> float:
-    """Return the dollars that Google charges in a month beside the model, without free allowances."""
+    """Return the dollars that Google charges in a month beside the model; free allowances are not taken off."""
     turn = (READS + shape.reads) * _READ + WRITES * _WRITE + _SECONDS * (_CPU_SECOND + _MEMORY_GIB * _GIB_SECOND)
     pages = shape.pages * (_PAGE_READS * _READ + _PAGE_WRITES * _WRITE + 0.5 * _CPU_SECOND)
-    micro = users * (MESSAGES * turn + pages) + _SCHEDULER_JOBS * _SCHEDULER_JOB
+    micro = users * (MESSAGES * turn + pages) + IDLE
     return micro / 1_000_000
 
 
 def lines() -> Iterator[str]:
     """Yield the tables."""
-    yield "**Google Cloud** (Cloud Run, Firestore, Scheduler), a month:"
+    yield f"A turn reads {READS} documents and writes {WRITES}, whatever the chat's length (`make bench ONLY=turn`)."
+    yield ""
+    idle = _dollars(IDLE / 1_000_000)
+    yield f"**Google Cloud**, a month. Each figure has the {idle} that an app costs if nobody uses it:"
     yield ""
     yield "| app | " + " | ".join(f"{users:,} users" for users in USERS) + " |"
     yield "| --- |" + " --- |" * len(USERS)

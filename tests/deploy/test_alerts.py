@@ -122,7 +122,7 @@ def test_the_log_has_every_field_that_the_metrics_read(
     made(tools, settings(tmp_path))
     record: dict[str, Any] = {"outcome": "failed", "error": "x", "total_ms": 9, "usage": {"cost_micro_usd": 7}}
     with caplog.at_level("INFO"):
-        log_settled("turn", {**record, "first_token_ms": 4})
+        log_settled("turn", "r1", {**record, "first_token_ms": 4})
     fields = vars(caplog.records[-1])
     for metric in cloud.monitoring.metrics.values():
         assert f'jsonPayload.event="{fields["event"]}"' in metric["filter"]

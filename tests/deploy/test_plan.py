@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from firelaunch.errors import SettingsError
 from firelaunch.settings.app import Settings
 from firelaunch.store.schema import SCHEMA
 from firelaunch_cli.commands import main
-from firelaunch_cli.deploy.cost import idle_month
+from firelaunch_cli.deploy.cost import backup_costs, idle_month
 from firelaunch_cli.deploy.data import known_schema
 from firelaunch_cli.deploy.events import for_uploads, trigger
 from firelaunch_cli.deploy.files import files
@@ -626,6 +628,20 @@ def test_the_idle_month_is_what_the_price_pages_say(tmp_path: Path) -> None:
     plain = dict(idle_month(app_service(settings(tmp_path / "plain"), PLACE)))
     assert plain["my-app: 0 warm instances of 512Mi"] == 0
     assert plain["my-app: 1 secret"] == 60_000
+
+
+def test_the_documents_begin_a_months_costs_at_what_a_new_app_costs_that_nobody_uses(tmp_path: Path) -> None:
+    base = settings(tmp_path / "app")
+    functions = app_functions(base, PLACE)
+    assert functions is not None
+    items = [
+        *idle_month(app_service(base, PLACE)),
+        *idle_month(replace(functions.service, secrets={}), functions.calls.schedules),  # the app's keys, counted above
+        *idle_month(membership_service(PLACE, frozenset())),
+        *backup_costs(base.database, base.cloud),
+    ]
+    tool = runpy.run_path(str(ROOT / "tools" / "cost_docs.py"))
+    assert sum(micro for _, micro in items) == tool["IDLE"]
 
 
 def test_a_token_is_not_sent_without_tls() -> None:

@@ -433,7 +433,7 @@ scenario("the minute's limit counts down, the day's names the way to a larger pl
   await grant(spender, "tiny");
   await ask(other, "dear");
   await say(other, "dear");
-  await other.getByText("Today's budget is used up").waitFor();
+  await other.getByText("Today's budget does not cover another answer").waitFor();
   await inspect(other, "limit-day");
   await other.getByRole("link", { name: "See plans" }).click();
   await other.getByRole("button", { name: "Choose pro" }).waitFor();

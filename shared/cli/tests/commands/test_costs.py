@@ -68,6 +68,15 @@ def test_days_without_calls_are_left_out_and_what_costs_nothing_says_why(repo: P
     said = CliRunner().invoke(main, ["costs", "apps/shop"]).output.splitlines()
     assert [line for line in said if line.startswith(MONTH)] == [f"{NOW:%Y-%m-%d}  $0.00"], said
     assert "Answers of the offline model cost nothing." in said
+    assert said[-1] == "There is no forecast yet: nothing was spent."
+
+
+def test_with_a_price_the_offline_models_answers_are_not_said_to_cost_nothing(repo: Path) -> None:
+    spend(data(repo, "shop"), "shop", NOW, "ada", 1885, "offline|chat@1|free|turn|stop")
+    said = CliRunner().invoke(main, ["costs", "apps/shop"]).output
+    assert "$0.001885" in said
+    assert "nothing" not in said
+    assert "7 full days" not in said, "there are none"
 
 
 def test_this_month_is_told_by_day_and_by_whatever_tells_calls_apart(repo: Path) -> None:
@@ -140,18 +149,28 @@ class Day:
 
 
 @pytest.mark.parametrize(
-    ("days", "forecast"),
+    ("days", "forecast", "assumed"),
     [
-        ({}, 0),
-        ({"2026-03-10": 5}, 5 + 21 * 5),  # the first day: it is all that is known
-        ({"2026-03-03": 0, "2026-03-04": 10, "2026-03-05": 20, "2026-03-10": 4}, 34 + 11 + 21 * 15),
-        ({"2026-03-01": 1000, "2026-03-09": 7, "2026-03-10": 50}, 1057 + 0 + 21 * 7),
+        ({}, 0, "nothing was spent"),
+        ({"2026-03-10": 5}, 5 + 21 * 5, "costs as much as today so far."),  # the first day: it is all that is known
+        (
+            {"2026-03-03": 0, "2026-03-04": 10, "2026-03-05": 20, "2026-03-10": 4},
+            34 + 11 + 21 * 15,
+            "costs the average of the last 2 full days.",
+        ),
+        (
+            {"2026-03-01": 1000, "2026-03-09": 7, "2026-03-10": 50},
+            1057 + 0 + 21 * 7,
+            "costs as much as the last full day.",
+        ),
     ],
 )
 def test_the_forecast_is_what_was_spent_and_the_mean_of_the_last_days_for_each_that_is_left(
-    days: dict[str, int], forecast: int
+    days: dict[str, int], forecast: int, assumed: str
 ) -> None:
-    assert _forecast([Day(days)], datetime(2026, 3, 10, 12, tzinfo=UTC)) == forecast  # type: ignore[list-item]
+    found = _forecast([Day(days)], datetime(2026, 3, 10, 12, tzinfo=UTC))  # type: ignore[list-item]
+    assert found.micro_usd == forecast
+    assert assumed in found.sentence("2026-03")
 
 
 def test_a_period_ends_where_the_next_begins() -> None:

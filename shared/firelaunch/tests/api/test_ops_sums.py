@@ -14,6 +14,7 @@ from firelaunch.scope import Scope
 from firelaunch.server.app import App, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
+from firelaunch.store.base import Create
 from firelaunch.store.sqlite import SQLiteStore
 from firelaunch.testing.apps import SETTINGS, User, sign_in, write_app
 from firelaunch.testing.models import Fault, ModelServer, Reply
@@ -192,6 +193,39 @@ def test_requests_are_listed_by_what_is_asked_for(site: Site, model: ModelServer
     assert site.see("/v1/ops/requests?from=2026-02-20&to=2026-02-21")["items"] == []
 
 
+def test_a_request_is_found_by_the_id_of_its_answer_and_by_that_of_its_log_lines(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        answer = site.ask("ada")
+    site.ask("bob")
+    named, logged = answer.get_json()["request_id"], answer.headers["X-Request-Id"]
+    assert any(named in record.getMessage() for record in caplog.records), "the log names the record"
+    found = site.see(f"/v1/ops/requests/{logged}")
+    assert (found["id"], found["log_id"], found["uid"]) == (named, logged, "ada")
+    assert site.see(f"/v1/ops/requests/{named}") == found
+    calls = site.see(f"/v1/ops/requests/{logged}/calls")["items"]
+    assert [call["request"] for call in calls] == [named]
+    assert site.see(f"/v1/ops/requests/{named}/calls")["items"] == calls
+    for unknown in ("r0", "req_0"):
+        for path in ("", "/calls", "/contents"):
+            assert site.admin.get(f"/v1/ops/requests/{unknown}{path}").status_code == 404
+
+
+def test_an_http_request_with_several_records_has_the_calls_of_all(site: Site) -> None:
+    scope = site.services.store.scope
+    for number, began in enumerate((NOW, NOW - timedelta(seconds=9))):
+        named = f"r{number}"
+        record = {"uid": "ada", "state": "settled", "day": "2026-03-01", "plan": "free", "log_id": "req_1"}
+        call = {"uid": "ada", "request": named, "finished_at": began}
+        site.services.store.commit(
+            [Create(scope.request(named), {**record, "created_at": began}), Create(scope.call(f"{named}-1"), call)]
+        )
+    assert site.see("/v1/ops/requests/req_1")["id"] == "r1", "the first"
+    calls = site.see("/v1/ops/requests/req_1/calls")["items"]
+    assert [call["request"] for call in calls] == ["r1", "r0"]
+
+
 def test_one_apps_admin_sees_nothing_of_another_app(make_site: MakeSite) -> None:
     one, other = make_site("demo"), make_site("other")
     one.ask("ada")
@@ -201,7 +235,10 @@ def test_one_apps_admin_sees_nothing_of_another_app(make_site: MakeSite) -> None
     for path in VIEWS[1:]:
         assert other.see(path)["items"] == []
     assert other.see("/v1/ops/usage?days=1")["items"][0]["cost_micro_usd"] == 0
-    assert other.admin.get(f"/v1/ops/requests/{request}").status_code == 404
+    logged = one.see(f"/v1/ops/requests/{request}")["log_id"]
+    for known in (request, logged):
+        assert other.admin.get(f"/v1/ops/requests/{known}").status_code == 404
+        assert other.admin.get(f"/v1/ops/requests/{known}/calls").status_code == 404
     for path in (*VIEWS, f"/v1/ops/requests/{request}"):
         stranger = User(one.app.test_client(), other.admin.token)
         assert stranger.get(path).status_code in {401, 403}

@@ -96,12 +96,21 @@ def test_over_the_hard_cap_is_refused_until_midnight(meters: Meters) -> None:
         meters.reserve("r1", 5000, cheap=1001)
     assert caught.value.retry_after == 12 * 3600
     assert "begins in 12 h 0 min" in caught.value.message
+    assert "may cost up to $0.001001, and $0.001 is left of today's budget." in caught.value.message
     assert meters.store.get(ADA.usage("2026-03-01")) is None
     meters.settle(meters.reserve("r2", 900), 1000)
-    with pytest.raises(BudgetExceeded):
+    with pytest.raises(BudgetExceeded, match=r"^Today's budget is used up"):
         meters.reserve("r3", 1)
     meters.clock.now += timedelta(hours=12)
     assert meters.reserve("r4", 400).model == "big"
+
+
+def test_a_groups_refusal_tells_a_member_nothing_of_what_others_spent(meters: Meters) -> None:
+    group, day = Scope("demo").of_group("g0123456789abcdef01234567"), meters.metering.today()
+    with pytest.raises(BudgetExceeded) as caught:
+        meters.metering.reserve(group, day, Day.of(None), None, "r1", Quote("big", 5000), Quote("small", 1001))
+    assert caught.value.message.startswith("What is left of today's budget does not cover")
+    assert "$" not in caught.value.message
 
 
 def test_the_minute_is_the_clocks_own(meters: Meters) -> None:
@@ -143,7 +152,7 @@ def test_a_call_beyond_its_reservation_extends_it_or_is_refused(meters: Meters) 
     reservation.spend(FinishedCall("big", TokenCounts(1), 60, 0.5))
     reservation.cover(100)
     assert (reservation.reserved, meters.committed()) == (160, 160)
-    with pytest.raises(BudgetExceeded):
+    with pytest.raises(BudgetExceeded, match=r"up to \$0.001101, and \$0.001 is left"):
         reservation.cover(941)
     assert meters.committed() == 160
 

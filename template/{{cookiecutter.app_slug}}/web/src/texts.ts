@@ -199,7 +199,7 @@ export const texts = {
     uploads: (seconds: number) => `Too many uploads at a time. Try again in ${seconds} s.`,
     streams: (seconds: number) => `Too many answers are followed at a time. Trying again in ${seconds} s.`,
     again: (seconds: number) => `Try again in ${seconds} s.`,
-    day: (time: string) => `Today's budget is used up. You can go on ${time}.`,
+    day: (time: string) => `Today's budget does not cover another answer. You can go on ${time}.`,
     app: (time: string) => `This app's budget is used up. You can go on ${time}.`,
     credit: "Your credit is used up.",
     ready: "You can send again.",

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-__all__ = ["Speech", "dollars", "heading", "note", "step"]
+__all__ = ["Speech", "heading", "note", "step"]
 
 _MARGIN = 8
 _WIDEST = 100
@@ -32,12 +32,6 @@ def heading(line: str) -> None:
 def note(line: str) -> None:
     """Print an indented remark."""
     click.echo(" " * _MARGIN + _styled(line, dim=True))
-
-
-def dollars(micro: int) -> str:
-    """Format micro-dollars as dollars, such as $0.000123 or $1.50."""
-    whole, rest = divmod(micro, 1_000_000)
-    return f"${whole}.{f'{rest:06}'.rstrip('0'):0<2}"
 
 
 class Speech:

@@ -17,11 +17,11 @@ from firelaunch.metering.sum_reports import SumReader, SumReport, dearest_users
 from firelaunch.scope import APP_ID, Scope
 from firelaunch.services.build import build_store
 from firelaunch.settings.app import MODEL_KEYS, Settings
+from firelaunch.settings.sections import dollars
 from firelaunch.store.base import TreeStore
 
 from .apps import app_argument, app_folder, app_folders, env_option, load_settings, repo_root, where
 from .bars import draw
-from .conversation import dollars
 
 __all__ = ["command"]
 
@@ -107,7 +107,7 @@ def command(app: str, by: str | None, period: Period | None, months: int | None,
         with _opened(folders, now, every=all_apps or by == "app") as books:
             rows = _by_month(books, months, now) if months else _rows(books, by, chosen)
             forecast = None if by or months or period else _forecast(books, now)
-            offline = not months and {row["name"] for row in _rows(books, "model", chosen)} == {"offline"}
+            of_models = [] if months else _rows(books, "model", chosen)
     except SettingsError:
         raise
     except FirelaunchError as error:
@@ -115,19 +115,41 @@ def command(app: str, by: str | None, period: Period | None, months: int | None,
     total = sum(row["cost_micro_usd"] for row in rows)
     if as_json:
         apps = sorted(each.app.app_id for each in books)
-        found = {"apps": apps, "rows": rows, "cost_micro_usd": total, "forecast_micro_usd": forecast}
+        expected = None if forecast is None else forecast.micro_usd
+        found = {"apps": apps, "rows": rows, "cost_micro_usd": total, "forecast_micro_usd": expected}
         click.echo(json.dumps(found, indent=2))
         return
     asked = [row for row in rows if row["calls"] or row["cost_micro_usd"]]
     draw([(row["name"], row["cost_micro_usd"], dollars(row["cost_micro_usd"])) for row in asked])
-    if offline:
+    if {(row["name"], row["cost_micro_usd"]) for row in of_models} == {("offline", 0)}:
         click.echo("Answers of the offline model cost nothing.")
     click.echo(f"{_named(books)}, {f'{months} months' if months else chosen.name}: {dollars(total)}")
     if forecast is not None:
-        click.echo(
-            f"Forecast for {chosen.name}: {dollars(forecast)}, if each day that is left costs what the last "
-            f"{_FULL_DAYS} full days did."
-        )
+        click.echo(forecast.sentence(chosen.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a month will cost.
+
+    Args:
+        micro_usd: the month's costs.
+        days: how many full days each day that is left is taken to cost the mean of; 0 if it is what today cost so far.
+    """
+
+    micro_usd: int
+    days: int
+
+    def sentence(self, month: str) -> str:
+        """Return the forecast and what it assumes, for people."""
+        if not self.micro_usd:
+            return "There is no forecast yet: nothing was spent."
+        each = "as much as today so far"
+        if self.days:
+            each = (
+                "as much as the last full day" if self.days == 1 else f"the average of the last {self.days} full days"
+            )
+        return f"Forecast for {month}: {dollars(self.micro_usd)}, if each day that is left costs {each}."
 
 
 @contextmanager
@@ -192,7 +214,7 @@ def _by_month(books: Sequence[Books], months: int, now: datetime) -> list[Row]:
     return sorted(_added(rows), key=lambda row: row["name"])
 
 
-def _forecast(books: Sequence[Books], now: datetime) -> int:
+def _forecast(books: Sequence[Books], now: datetime) -> Forecast:
     """Return what this month will cost: what it has, and for each day that is left the mean of the last full days.
 
     The rest of today counts with what today lacks of that mean. Days before the app's first costs don't count.
@@ -210,7 +232,7 @@ def _forecast(books: Sequence[Books], now: datetime) -> int:
     so_far = days.get(today.name, 0)
     mean = sum(full) // len(full) if full else so_far
     left = (month.end - today.end).days
-    return spent + max(0, mean - so_far) + left * mean
+    return Forecast(spent + max(0, mean - so_far) + left * mean, len(full))
 
 
 def _row(name: str, figures: Any) -> Row:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from firelaunch.settings.sections import dollars
 from firelaunch.text_file import read_text_file
 
 from .apps import repo_root, take_env_file
 from .client import Client
-from .conversation import Speech, dollars, heading, note, step
+from .conversation import Speech, heading, note, step
 from .demo_documents import QUESTIONS, show_sources, upload
 from .new import bake
 from .running import served

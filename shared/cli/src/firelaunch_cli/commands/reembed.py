@@ -11,10 +11,10 @@ import click
 from firelaunch.documents.reembed import Reembedding
 from firelaunch.errors import FirelaunchError
 from firelaunch.services.build import build
+from firelaunch.settings.sections import dollars
 from firelaunch.store.passes import Share
 
 from .apps import app_argument, env_option, load_settings, task_share, where
-from .conversation import dollars
 from .output import json_option
 from .progress import Count
 

@@ -11,6 +11,7 @@ from ..jobs.base import job_view
 from ..jobs.schedules import schedule_views
 from ..metering.call_records import calls_of_request, calls_of_user
 from ..metering.pool import POTS
+from ..metering.request_records import request_records
 from ..worker.tasks.reembed import REEMBED, Reembed
 from ..worker.tasks.rollup import app_usage
 from .base import Date, PageQuery, Path, QueryModel, Time, admins_only, example, services
@@ -258,15 +259,18 @@ def calls_of(path: UserPath, query: PageQuery) -> dict[str, Any]:
 @api.get(
     "/ops/requests/<id>/calls",
     rate="ops",
-    responses={200: OpsCallPage, **errors(InvalidId)},
+    responses={200: OpsCallPage, **errors(InvalidId, NotFound)},
     operation_id="listRequestCalls",
     summary="List a request's model calls (admins)",
+    description="By the `request_id` of an answer, or by that of an error, a log line or the header `X-Request-Id`.",
 )
 def calls_in(path: Path) -> dict[str, Any]:
     """List a request's model calls (admins)."""
     admins_only()
     store = services().store
-    return {"items": calls_of_request(store, store.scope, path.id), "next_cursor": None}
+    records = request_records(store, store.scope, path.id)
+    calls = [call for record in records for call in calls_of_request(store, store.scope, record.id)]
+    return {"items": calls, "next_cursor": None}
 
 
 @api.post(

@@ -74,5 +74,5 @@ def contents(path: Path) -> dict[str, Any]:
     admins_only()
     own = services()
     said = contents_of(own, own.store.scope, path.id)
-    tell(own, "contents.read", caller().uid, {"request": path.id})
+    tell(own, "contents.read", caller().uid, {"request": said["request_id"]})
     return said

@@ -446,6 +446,8 @@ def requests(query: RequestsQuery) -> dict[str, Any]:
     responses={200: OpsRequest, **errors(InvalidId, NotFound)},
     operation_id="getRequest",
     summary="Read a request's record (admins)",
+    description="By the `request_id` of an answer, or by that of an error, a log line or the header `X-Request-Id`; "
+    "if that HTTP request has several records, the first.",
 )
 def request(path: Path) -> dict[str, Any]:
     """Read a request's record (admins)."""

@@ -303,7 +303,7 @@ class ModelCalls:
                 "settled_at": SERVER_TIME,
             }
             self._settle(scope.request(request_id), reservation, outcome, record_at)
-            log_settled(kind, outcome)
+            log_settled(kind, request_id, outcome)
         return Extraction(data, request_id, reservation.report())
 
     def _record(self, kind: str, scope: Scope, reservation: Reservation) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ..paging import iso_time
 from ..scope import Scope
 from ..store.base import Document, DocumentStore, Filter, Order, Query
 
-__all__ = ["Ranking", "request_view", "requests_of_days"]
+__all__ = ["Ranking", "request_records", "request_view", "requests_of_days"]
 
 Ranking = Literal["latest", "slowest", "dearest", "failed"]
 """In which order requests are listed; "failed" are those that failed, latest first."""
@@ -35,6 +35,7 @@ _SHOWN = (
     "retrieval",
 )
 _LOGGED = ("log_id", "trace")
+_MOST_OF_ONE = 100
 _TIMES = ("first_token_ms", "total_ms", "admission_ms", "store_ms", "tools_ms")
 
 
@@ -59,16 +60,33 @@ def requests_of_days(
     return [_view(document) for document in store.query(query)]
 
 
-def request_view(store: DocumentStore, app: Scope, request_id: str) -> dict[str, Any]:
-    """Return one request.
+def request_records(store: DocumentStore, app: Scope, request_id: str) -> list[Document]:
+    """Return the records that an id names, in the order in which they began: at least one, at most 100.
+
+    Args:
+        request_id: a record's own id, or the ``log_id`` of the HTTP request that it was made for. One HTTP request may
+            have several records, such as one for each extraction.
 
     Raises:
-        NotFound: there is none, or its record was deleted after 30 days.
+        NotFound: there is none, or it was deleted after 30 days.
     """
     document = store.get(app.request(request_id))
-    if document is None:
+    if document is not None:
+        return [document]
+    logged = (Filter("log_id", "==", request_id),)
+    found = store.query(Query(app.requests(), where=logged, limit=_MOST_OF_ONE))
+    if not found:
         raise NotFound
-    return _view(document)
+    return sorted(found, key=lambda record: record.data["created_at"])
+
+
+def request_view(store: DocumentStore, app: Scope, request_id: str) -> dict[str, Any]:
+    """Return one request, the first of those that :func:`request_records` returns.
+
+    Raises:
+        NotFound: as there.
+    """
+    return _view(request_records(store, app, request_id)[0])
 
 
 def _view(document: Document) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from ..errors import (
 from ..llm.types import FinishedCall, TokenCounts
 from ..scope import Scope
 from ..settings.plans import GUEST_PLAN, Plan
+from ..settings.sections import dollars
 from ..store.base import DELETE_FIELD, SERVER_TIME, Create, Document, DocumentStore, Increment, Update, Write
 from ..telemetry.spans import SPAN, Span
 from .call_records import CallLog, call_write, token_fields
@@ -596,7 +597,7 @@ class Metering:
         cheaper = limit.daily_usd > 0 and (over_soft_cap or quote.micro_usd > min(left, credit))
         chosen = cheap if cheaper else quote
         if chosen.micro_usd > left:
-            raise _no_budget(now)
+            raise _no_budget(scope, chosen.micro_usd, left, now)
         if chosen.micro_usd > credit:
             raise CreditExceeded
         draw = self._draw(request_id, day, has.plan, chosen, cheap, chance)
@@ -690,8 +691,9 @@ class Metering:
             document, erasure, *user = self.store.get_many(paths)
             usage = Day.of(document, erasure, reservation.day)
             others = usage.committed(now) - usage.reservations(now, expired=False).get(reservation.request_id, 0)
-            if others + micro_usd > reservation.limit.daily_usd:
-                raise _no_budget(now)
+            left = reservation.limit.daily_usd - others
+            if micro_usd > left:
+                raise _no_budget(reservation.scope, micro_usd, left, now)
             request_id, expires_at = reservation.request_id, now + timedelta(seconds=self.reservation_seconds)
             entry = {"micro_usd": micro_usd, "expires_at": expires_at}
             writes: list[Write] = [Update(path, {f"reservations.{request_id}": entry}, if_updated_at=usage.update_time)]
@@ -757,8 +759,18 @@ def _check_minute(counted: int, most: int, counter: Counter, now: datetime) -> N
         raise RateLimited(f"Too many {counter} this minute. Try again in {left} s.", retry_after=left)
 
 
-def _no_budget(now: datetime) -> BudgetExceeded:
+def _no_budget(scope: Scope, most: int, budget_left: int, now: datetime) -> BudgetExceeded:
+    """Return the refusal of a request that may cost ``most`` micro-dollars.
+
+    It has a user's own figures. A group's would tell a member what the others spent.
+    """
+    if budget_left <= 0:
+        reason = BudgetExceeded.message
+    elif scope.group is not None:
+        reason = "What is left of today's budget does not cover the most that this request may cost."
+    else:
+        reason = f"This request may cost up to {dollars(most)}, and {dollars(budget_left)} is left of today's budget."
     left = 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
     hours, minutes = divmod(-(-left // 60), 60)
     wait = f"{hours} h {minutes} min" if hours else f"{minutes} min"
-    return BudgetExceeded(f"{BudgetExceeded.message} The next day begins in {wait}, at midnight UTC.", retry_after=left)
+    return BudgetExceeded(f"{reason} The next day begins in {wait}, at midnight UTC.", retry_after=left)

@@ -26,6 +26,7 @@ __all__ = [
     "Rates",
     "Section",
     "Telemetry",
+    "dollars",
     "micro_dollars",
 ]
 
@@ -66,6 +67,12 @@ def micro_dollars(value: Any) -> int:
     if amount != amount.to_integral_value():
         raise ValueError("an amount has at most six decimals")
     return int(amount)
+
+
+def dollars(micro: int) -> str:
+    """Format micro-dollars as dollars, such as $0.000123 or $1.50."""
+    whole, rest = divmod(micro, MICRO)
+    return f"${whole}.{f'{rest:06}'.rstrip('0'):0<2}"
 
 
 class Section(BaseModel):

@@ -370,7 +370,8 @@ class TurnRun:
         self._commit(
             record, [*self._chat_writes(answer), *jobs] if self._is_kept(outcome, text) else self._left_as_is()
         )
-        log_settled("turn", record if self.turn.llm.streamed else {**record, "first_token_ms": None})
+        told = record if self.turn.llm.streamed else {**record, "first_token_ms": None}
+        log_settled("turn", self.send.request_id, told)
         self._follows = following
         rating = {} if self.begun is None else {"rating": self.begun.data.get("rating")}
         return Done(message_view(self.send.answer_id, {**answer, **rating}), usage)

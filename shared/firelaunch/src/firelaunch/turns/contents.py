@@ -9,6 +9,7 @@ from typing import Any, Final
 from ..chats.place import owner_of_chat
 from ..chats.store import rating_view
 from ..errors import FirelaunchError, NotFound
+from ..metering.request_records import request_records
 from ..scope import Scope
 from ..services.bundle import Services
 from ..store.base import Document, DocumentStore
@@ -49,8 +50,9 @@ def contents_of(services: Services, app: Scope, request_id: str) -> dict[str, An
     Raises:
         NotFound: there is no record of such a request, or the request is no message in a chat.
     """
-    record = services.store.get(app.request(request_id))
-    if record is None or not record.data.get("turn_id"):
+    records = request_records(services.store, app, request_id)
+    record = next((each for each in records if each.data.get("turn_id")), None)
+    if record is None:
         raise NotFound
     ((question, answer),) = messages_of(services.store, app, [record])
     said: Mapping[str, Any] = answer or {}

@@ -48,7 +48,7 @@ function Later({ problem, again }: { problem: ApiError; again: () => void }) {
   );
 }
 
-/** A budget that is used up: when it begins anew, and the way to a larger one. */
+/** A budget that does not cover an answer: when it begins anew, and the way to a larger one. */
 function Spent({ problem, again }: { problem: ApiError; again: () => void }) {
   const { config, user } = useSession();
   const time = problem.retryAt ? when(new Date(problem.retryAt)) : "";
