@@ -21,7 +21,7 @@ from firelaunch.rag.index import postings, shard
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.vectors import Matrix, unit
-from firelaunch.rag.index.words import Analyzer, mark_of, parts_of
+from firelaunch.rag.index.words import Analyzer, QueryPart, mark_of, parts_of
 from firelaunch.scope import Scope
 
 ADA = Scope("demo", "ada")
@@ -274,6 +274,18 @@ def test_postings_beyond_the_bound_on_memory_are_read_again_and_found_again(
         assert len(index.matching(ADA, "v1", "wing", 60)) == 40
         assert next(hit.entry.id for hit in index.matching(ADA, "v1", "flow7", 60)) == "e7"
     index.close()
+
+
+def test_a_file_of_few_texts_keeps_few_of_the_words_that_were_asked_for() -> None:
+    """However many different questions come: an app has a file for each user who has documents."""
+    words = [f"flow{n}" for n in range(2_000)]
+    lexicon = postings.Lexicon(1, 0, postings.Texts.of([1, 2, 3], [2_000] * 3))
+    sizes = []
+    for word in words:
+        best = lexicon.best([QueryPart((), (word,))], 3, lambda _: [(1, 0.5), (3, 0.25)])
+        assert [row for row, _ in best] == [1, 3]
+        sizes.append(lexicon.nbytes)
+    assert sizes[-1] == sizes[100] < 64_000
 
 
 @pytest.fixture(scope="module")

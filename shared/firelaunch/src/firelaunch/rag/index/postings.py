@@ -46,6 +46,14 @@ _TEXT_BYTES: Final = 8 + 8 + 1 + 8 + 4
 _MOST_POSTINGS: Final = 2_000_000
 """Postings that are kept of one file: 32 MB, or 80 MB if all terms are common ones."""
 
+_TERM_POSTINGS: Final = 40
+"""What a term takes beside its postings, as a number of postings: 640 bytes, for its arrays and its name."""
+
+_POSTINGS_A_TEXT: Final = 40
+_FEWEST_POSTINGS: Final = 2_000
+"""A file may keep this many, and so many for each text. Without this bound the files of many users, each with a few
+texts, would keep every word that anybody ever asked for."""
+
 ReadPostings = Callable[[str], Sequence[tuple[int, float]]]
 """Returns the rows that have a term, each with its BM25 for this term alone, as SQLite counts it."""
 
@@ -276,7 +284,7 @@ class Lexicon:
             places = self.texts.places_of([row for row, _ in found])
             counts = self._counts(places, np.asarray([score for _, score in found], np.float64))
             postings = self._terms[term] = _Postings(places.astype(np.int32), counts, len(self.texts.rows))
-            self._kept += len(places)
+            self._kept += len(places) + _TERM_POSTINGS
         elif postings.seen < len(self.texts.rows):
             self._extend(term, postings)
         self._terms.move_to_end(term)
@@ -294,8 +302,9 @@ class Lexicon:
             self._kept += len(having)
 
     def _make_room(self) -> None:
-        while self._kept > _MOST_POSTINGS and len(self._terms) > 1:
-            self._kept -= len(self._terms.popitem(last=False)[1].places)
+        most = min(_MOST_POSTINGS, _FEWEST_POSTINGS + _POSTINGS_A_TEXT * len(self.texts.rows))
+        while self._kept > most and len(self._terms) > 1:
+            self._kept -= len(self._terms.popitem(last=False)[1].places) + _TERM_POSTINGS
 
 
 def _candidates(totals: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
