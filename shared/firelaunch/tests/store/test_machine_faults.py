@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from firelaunch import Chunk, Turn
 from firelaunch.errors import StoreUnavailable
 from firelaunch.store.machine_faults import machine_fault
+from firelaunch.testing.apps import SETTINGS, sign_in
 
 _PRELUDE = """
 import os, resource, signal, sys
@@ -163,6 +166,20 @@ told(ada.post("/v1/chats", {"title": "x" * 80}))
     assert "No space left on device" in errors[0]
     assert "disk I/O error" in errors[1]
     assert "Traceback" not in log
+
+
+def test_a_workflow_that_meets_a_fault_of_the_machine_is_503_and_leaves_no_traceback(
+    make_app: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: Turn) -> Iterator[Chunk]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ada = sign_in(make_app(SETTINGS, answer=full), "ada")
+    answered = ada.send(ada.new_chat(), "Hello")
+    assert (answered.status_code, answered.get_json()["error"]["code"]) == (503, "store_unavailable")
+    failed = [record for record in caplog.records if "No space left on device" in record.getMessage()]
+    assert any("the app's workflow failed in request" in record.getMessage() for record in failed)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ECONNREFUSED, errno.ENAMETOOLONG, None])
