@@ -252,9 +252,9 @@ def test_the_doctor_says_what_is_wrong_as_text_and_as_json_and_changes_nothing(r
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "git").symlink_to(git)  # the other tools are slow to say their versions
 
-    def doctor(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def doctor(*words: str, app: str = "demo", **environ: str) -> subprocess.CompletedProcess[str]:
         env = clean_environ(PORT=str(free_port()), **environ) | {"PATH": str(tmp_path / "bin")}
-        return commands.run(repo, ("doctor", "demo", *words), env)
+        return commands.run(repo, ("doctor", app, *words), env)
 
     def files() -> dict[Path, bytes]:
         found = (path for path in (repo / "apps").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
@@ -267,6 +267,11 @@ def test_the_doctor_says_what_is_wrong_as_text_and_as_json_and_changes_nothing(r
     assert said["problems"] == 0
     assert set(said["checks"]) == {"this machine", "app demo", "project of demo"}
     assert said["checks"]["project of demo"][0]["status"] == "skipped"
+
+    (repo / "apps" / "demo").rename(repo / "apps" / "elsewhere")
+    moved = doctor("--offline", "--json", app="elsewhere")
+    assert set(json.loads(moved.stdout)["checks"]) == {"app demo in elsewhere", "this machine"}
+    (repo / "apps" / "elsewhere").rename(repo / "apps" / "demo")
 
     ill = doctor("--offline", FIRESTORE_EMULATOR_HOST="127.0.0.1:1")
     assert ill.returncode == 1

@@ -201,7 +201,8 @@ def test_a_plan_begins_with_what_a_person_can_take_in(plans: dict[str, str]) -> 
         functions = set() if variant == "private" else {f"fl-fn-app-{variant}"}
         assert names == {f"app-{variant}", *functions, "firelaunch-membership"}
         looks, acts = (len(re.findall(rf"^    {word} ", plan, re.MULTILINE)) for word in ("look", "do  "))
-        assert f"{len(names)} services: {looks} commands look, and {acts} act" in heading
+        assert f"{len(names)} services. {looks} commands look. " in heading
+        assert f"{acts} commands act" in heading
         assert any("stripe_webhook" in line for line in page["services"]) is (variant == "sold")
         *items, total = (float(found) for found in re.findall(r"\$ *(\d+\.\d\d)  ", "\n".join(page["cost"])))
         assert sum(items) == pytest.approx(total, abs=0.01 * len(items))
@@ -224,7 +225,20 @@ def test_a_plan_says_all_that_matters_in_under_60_lines_of_80_columns_before_its
         assert len(lines) < 60
         assert max(map(len, lines)) <= 80
         assert list(page_of(plan)) == [
-            *("", "services", "location", "web", "index", "sign-in", "lock", "backups", "alert", "budget", "cost")
+            *(
+                "",
+                "services",
+                "accounts",
+                "location",
+                "web",
+                "index",
+                "sign-in",
+                "lock",
+                "backups",
+                "alert",
+                "budget",
+                "cost",
+            )
         ]
     said = {topic: " ".join(map(str.strip, lines)) for topic, lines in page_of(bare).items()}
     assert "none by this deploy" in said["backups"]
@@ -233,6 +247,87 @@ def test_a_plan_says_all_that_matters_in_under_60_lines_of_80_columns_before_its
     assert "in your PostgreSQL" in said["index"]
     assert said["web"] == "no web client: cloud.site names no site of Firebase Hosting"
     assert "daily backups" not in said["cost"]
+
+
+def roles_of(page: dict[str, list[str]]) -> set[tuple[str, str]]:
+    """Each account and role of the summary."""
+    accounts = re.sub(r"\n  +", " ", "\n".join(page["accounts"])).splitlines()
+    found = [line.partition(": ") for line in accounts]
+    return {(account, f"roles/{role.split()[0]}") for account, _, roles in found for role in roles.split("; ")}
+
+
+def test_a_plan_names_each_account_with_its_roles_on_its_first_page_and_above_each_command_that_gives_one(
+    plans: dict[str, str],
+) -> None:
+    for plan in plans.values():
+        given, title = {("allUsers", "roles/run.invoker")}, ""
+        for line in plan.splitlines():
+            title = title if line.startswith(" ") else line
+            if line.startswith("    do ") and "add-iam-policy-binding" in line:
+                account, role = re.findall(r"--member=serviceAccount:(\S+) --role=(\S+)", line)[0]
+                short = account.removesuffix(".iam.gserviceaccount.com").removesuffix("@demo-project")
+                assert short in title
+                assert role in title
+                given.add((short, role))
+        assert len(given) > 5
+        assert roles_of(page_of(plan)) == given
+    accounts = " ".join(map(str.strip, page_of(plans["all"])["accounts"]))
+    assert "fl-app-app-all: datastore.user on database app-all; " in accounts
+    assert "firelaunch-membership: firebaseauth.admin in the project; datastore.user in the project" in accounts
+    assert "allUsers: run.invoker on 3 services" in accounts
+    assert "secretmanager.secretAccessor on 3 secrets" in " ".join(map(str.strip, page_of(plans["sold"])["accounts"]))
+    private = " ".join(map(str.strip, page_of(plans["private"])["accounts"]))
+    assert "secretmanager.secretAccessor on secret app-private-openai-api-key" in private
+    assert "allUsers: run.invoker on service firelaunch-membership" in private
+
+
+def commands_of(plan: str) -> list[tuple[str, str]]:
+    """Each command of a dry run, and whether it looks or acts."""
+    return re.findall(r"^    (look|do) +(\S.*)$", plan, re.MULTILINE)
+
+
+@pytest.mark.parametrize("action", ["rollback", "preview"])
+def test_the_dry_run_of_a_rollback_or_a_preview_shows_what_that_does_and_nothing_of_a_deploy(
+    action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = copy_repo(tmp_path / "repo")
+    app = copy_template(repo / "apps" / "demo") / "firelaunch.toml"
+    app.write_text(app.read_text().replace('id = "my-app"', 'id = "demo"'))
+    app.write_text(app.read_text() + '\n[env.staging.cloud]\nproject = "demo-staging"\n')
+    words = ("--env", "staging", f"--{action}")
+    said = dry_run(repo, "demo", *words)
+    heading, *_ = said.partition("\n\n")
+    assert " ".join(heading.split()).startswith(
+        f"demo in demo-staging, europe-west1, environment staging. Nothing is done now. A {action} "
+    )
+    assert max(map(len, heading.splitlines())) <= 80
+    look, project = "gcloud run services list --region=europe-west1", "--project=demo-staging"
+    commands = commands_of(said)
+    assert all(project in command for _, command in commands)
+    begins = [(kind, " ".join(command.split()[:4])) for kind, command in commands]
+    if action == "rollback":
+        assert begins == [
+            ("look", "gcloud projects describe demo-staging"),
+            ("look", "gcloud run services list"),
+            ("do", "gcloud run services update-traffic"),
+        ]
+        moved = commands[-1][1]
+        assert "--to-revisions=REVISION_TAGGED_PREVIOUS=100 --update-tags=previous=REVISION_THAT_SERVES" in moved
+    else:
+        assert begins == [
+            ("look", "gcloud projects describe demo-staging"),
+            ("look", "gcloud run services list"),
+            ("look", "gcloud secrets versions list"),
+            ("do", "gcloud run deploy demo"),
+        ]
+        assert "--tag=preview --no-traffic" in commands[-1][1]
+    assert look in said
+    facts = json.loads(dry_run(repo, "demo", *words, "--json"))
+    assert (facts["action"], facts["services"]) == (action, ["demo"])
+    assert (facts["environment"], facts["project"]) == ("staging", "demo-staging")
+    of_facts = [("look", each) for step in facts["steps"] for each in step.get("look", [])]
+    of_facts += [("do", each) for step in facts["steps"] for each in step.get("do", [])]
+    assert sorted(of_facts) == sorted(commands)
 
 
 def test_a_plans_summary_says_where_data_is_and_how_it_is_protected(plans: dict[str, str]) -> None:
@@ -449,7 +544,10 @@ def test_a_dry_run_as_json_has_each_step_and_service_of_the_one_for_people(
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo-project")
     text = CliRunner().invoke(main, ["deploy", "my-app", "--dry-run"]).stdout
     found = json.loads(CliRunner().invoke(main, ["deploy", "my-app", "--dry-run", "--json"]).stdout)
-    assert (found["app"], found["project"]) == ("my-app", "demo-project")
+    assert (found["app"], found["project"], found["action"]) == ("my-app", "demo-project", "deploy")
+    own = found["accounts"]["fl-app-my-app"]
+    assert {"role": DATASTORE_USER, "on": "database (default)"} in own
+    assert {"role": DATASTORE_USER, "on": None} in found["accounts"]["firelaunch-membership"]
     assert f"and {len(found['services'])} services" in " ".join(text.split())
     lines = {line.strip() for line in text.splitlines()}
     for step in found["steps"]:

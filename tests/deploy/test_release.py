@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from firelaunch.settings.app import IndexSettings
 from firelaunch_cli.deploy.build_folder import Staged
 from firelaunch_cli.deploy.data import database, indexes, publish, vectors, wanted_indexes
 from firelaunch_cli.deploy.files import files
-from firelaunch_cli.deploy.gcloud import CommandFailed, Tools
+from firelaunch_cli.deploy.gcloud import Command, CommandFailed, Tools
 from firelaunch_cli.deploy.iam import account
 from firelaunch_cli.deploy.plan import preflight, secret_versions
 from firelaunch_cli.deploy.release import Release, deploy_command, services_command
@@ -32,7 +33,7 @@ from firelaunch_cli.deploy.resources import (
 )
 from firelaunch_cli.deploy.rules import file_rules, rules
 from firelaunch_cli.deploy.smoke import smoke_app
-from firelaunch_cli.deploy.steps import perform
+from firelaunch_cli.deploy.steps import explain, perform
 from firelaunch_cli.rules.compose import compose
 from firelaunch_cli.rules.fragment import Fragment
 from support import ROOT
@@ -81,8 +82,14 @@ def never(question: str) -> bool:
 
 
 def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_given_back(
-    cloud: GoogleCloud, tools: Tools, tmp_path: Path
+    cloud: GoogleCloud, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    run, ran = tools._run, list[str]()
+
+    def noted(command: Command) -> tuple[int, str, str]:
+        ran.append(str(command))
+        return run(command)
+
     (tmp_path / "staged").mkdir()
     source = tmp_path / "staged"
     (source / "Dockerfile").write_text("FROM scratch\n")
@@ -112,8 +119,13 @@ def test_traffic_moves_to_what_works_stays_where_it_is_otherwise_and_can_be_give
     (third,) = cloud.run.traffic("demo")
     assert third != first
     assert cloud.unexpected == []
+    shown = [line.split(maxsplit=1) for line in explain(release.way_back())]
+    names = {"REVISION_TAGGED_PREVIOUS": first, "REVISION_THAT_SERVES": third}
+    planned = [re.sub("|".join(names), lambda at: names[at[0]], text) for word, text in shown if word in {"look", "do"}]
+    monkeypatch.setattr(tools, "_run", noted)
     release.rollback()
     assert cloud.run.traffic("demo") == {first: 100}
+    assert ran == planned, "what a dry run shows of it"
 
     cloud.run.leak(first)
     assert "lets somebody in without a token" in str(smoke("http://demo-x.a.run.app"))

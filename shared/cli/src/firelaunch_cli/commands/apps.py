@@ -121,7 +121,7 @@ def app_folder(app: str) -> Path:
     for folder in (Path(app), apps / app):
         if (folder / "firelaunch.toml").is_file():
             return folder.resolve()
-    if around is not None and app in {".", around.name, _id_of(around)}:
+    if around is not None and app in {".", around.name, id_of(around)}:
         return around.resolve()
     raise click.ClickException(_no_app(app, apps, around))
 
@@ -136,7 +136,7 @@ def _no_app(app: str, apps: Path, around: Path | None) -> str:
         return f"{said} There are: {', '.join(names)}."
     if in_repo:
         return f"{said} There is none yet. 'make app' makes one."
-    inside = f" This folder is in the app {_id_of(around)}." if around else ""
+    inside = f" This folder is in the app {id_of(around)}." if around else ""
     return f"{said}{inside} Name the folder of an app, where its firelaunch.toml is, or run this inside of it."
 
 
@@ -145,7 +145,7 @@ def _apps_here() -> Path:
     return (repo_around(Path.cwd()) or Path()) / "apps"
 
 
-def _id_of(folder: Path) -> str:
+def id_of(folder: Path) -> str:
     """The id in an app's settings, or its folder's name where they name none or cannot be read."""
     try:
         return str(read_settings(folder / "firelaunch.toml").get("app", {})["id"])
@@ -243,7 +243,7 @@ def made_app(folder: Path) -> App:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "app":
             raise click.ClickException(f"{folder}: there is no app/__init__.py with a create_app.") from None
-        raise click.ClickException(f"The app {folder.name} cannot start: {start_error(error, folder)}") from None
+        raise click.ClickException(f"The app {id_of(folder)} cannot start: {start_error(error, folder)}") from None
     finally:
         logging.disable(already)
         sys.path.remove(str(folder.resolve()))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from ..deploy.commits import Sources, sources_of
 from ..deploy.cost import backup_costs, idle_month, index_kind
 from ..deploy.data import database, indexes, indexes_built, known_schema, publish, vectors, wanted_indexes
 from ..deploy.declarations import NOTHING, Declarations
+from ..deploy.dry_run import DryRun
 from ..deploy.events import dropped_subscriptions, dropped_triggers, for_uploads, notification, trigger
 from ..deploy.files import files
 from ..deploy.functions import AppFunctions, app_functions, dedicated_entry, membership_service
@@ -42,14 +42,24 @@ from ..deploy.jobs import dropped_schedules, for_work, scheduled
 from ..deploy.plan import describe, describe_command, for_project, for_service, preflight, secrets_of
 from ..deploy.quotas import quota_steps, quotas
 from ..deploy.rehearsal import rehearse, settings_for_deploy
-from ..deploy.release import Release, deploy_command, services_command, traffic_command
-from ..deploy.resources import NO_PROJECT, OF_FUNCTIONS, Place, Service, app_service, bucket, databases, features
+from ..deploy.release import Release
+from ..deploy.resources import (
+    INVOKER,
+    NO_PROJECT,
+    OF_FUNCTIONS,
+    Place,
+    Service,
+    app_service,
+    bucket,
+    databases,
+    features,
+)
 from ..deploy.rules import file_rules, rules
 from ..deploy.sign_in import GoogleClient, permissions, sign_in
 from ..deploy.smoke import smoke_app, smoke_function
 from ..deploy.spending_alert import spending_alert
-from ..deploy.steps import Step, explain, perform, step_facts
-from ..deploy.summary import WIDTH, LockSummary, summary
+from ..deploy.steps import Grant, Step, explain, nothing, perform
+from ..deploy.summary import LockSummary, summary
 from ..deploy.terraform import left_to_terraform
 from ..deploy.variables import left_behind, own_variables
 from ..deploy.vertex_steps import begin, finish, found
@@ -105,7 +115,7 @@ def command(
             declared = would_start(deploy.folder, deploy.service, variables_in(more), write=not dry_run)
             deploy = replace(deploy, declared=declared)
         if dry_run:
-            deploy.explain(as_json=as_json)
+            deploy.explain("rollback" if rollback else "preview" if preview else "deploy", as_json=as_json)
         elif rollback:
             click.echo(deploy.checked().release(deploy.service).rollback())
         elif preview:
@@ -291,11 +301,38 @@ class _Deploy:
         more = () if service.function else self.more
         return Release(self.tools, self.place, service, self._smoke(service), more, self.sources)
 
-    def explain(self, *, as_json: bool = False) -> None:
-        """Print the whole plan for a project in which nothing was made yet."""
+    def explain(self, action: str, *, as_json: bool = False) -> None:
+        """Print what the action would do: "deploy", "preview" or "rollback"."""
         if self.place.project == NO_PROJECT:
             said = "No project yet: set cloud.project in firelaunch.toml, or GOOGLE_CLOUD_PROJECT.\n"
             click.echo(said, err=as_json)
+        plans = {"deploy": self._whole_plan, "preview": self._preview_plan, "rollback": self._rollback_plan}
+        plan = plans[action]()
+        if as_json:
+            click.echo(json.dumps(plan.facts(self.settings, self.place), indent=2))
+        else:
+            click.echo(plan.shown(self.settings, self.place))
+
+    def _rollback_plan(self) -> DryRun:
+        steps = [describe(self.place.project), self.release(self.service).way_back()]
+        says = (
+            f"A rollback gives the traffic of the service {self.service.name} back to the revision with the tag "
+            "previous, and changes nothing else: functions, rules, indexes, schedules, data and the web client stay."
+        )
+        return DryRun("rollback", says, [line for step in steps for line in explain(step)], [self.service.name])
+
+    def _preview_plan(self) -> DryRun:
+        steps = [describe(self.place.project), *(finish(self.place, self.own)[:1] if self.own else [])]
+        lines = [line for step in steps for line in explain(replace(step, lacks=nothing))]
+        lines += self.release(self.service).preview_plan(self._out(self.service.name, make=False))
+        says = (
+            f"A preview makes a revision of the service {self.service.name}, which gets no traffic, and changes "
+            "nothing else."
+        )
+        return DryRun("preview", says, lines, [self.service.name])
+
+    def _whole_plan(self) -> DryRun:
+        """Return the whole plan for a project in which nothing was made yet."""
         functions, door = self.functions, self._door(frozenset())
         services = self._services(frozenset())
         before, after = self._steps(), [*self._watching(), *self._stands_on(for_service(self.place, door, {}))]
@@ -307,41 +344,15 @@ class _Deploy:
             project = self.place.project
             lines += self._site({}, {"authDomain": f"{project}.firebaseapp.com"}).explain(project)
         costs = self._costs(functions, door)
-        if as_json:
-            click.echo(json.dumps(self._plan_facts(services, lines, costs), indent=2))
-            return
         looks, acts = (sum(line.startswith(f"    {word} ") for line in lines) for word in ("look", "do  "))
-        click.echo(
-            _filled(
-                f"{self.settings.app.id} in {self.place.project}, {self.place.region}{self._environment()}. Nothing is "
-                "done now. "
-                f"{len(before) + len(after)} steps and {len(services)} services: {looks} commands look, and {acts} act "
-                "where nothing was made yet; what is there already is let be."
-            )
+        says = (
+            f"{len(before) + len(after)} steps and {len(services)} services. {looks} commands look. In a new project, "
+            f"{acts} commands act; what is there already is not made again."
         )
-        for said in self._model_warnings():
-            click.echo(_filled(f"warning: {said}"))
-        page = summary(self.settings, self.place, services, self._locks(), costs, self.declared)
-        click.echo("\n".join(["", *page, "", *lines, "", "Nothing was done. The summary is at the top."]))
-
-    def _plan_facts(
-        self, services: Sequence[Service], lines: Iterable[str], costs: Iterable[tuple[str, int]]
-    ) -> dict[str, Any]:
-        """Return a plan for programs: a dry run's lines by step, and what each item costs in an idle month."""
-        return {
-            "app": self.settings.app.id,
-            "environment": self.settings.environment.name or None,
-            "project": self.place.project,
-            "region": self.place.region,
-            "services": [service.name for service in services],
-            "warnings": self._model_warnings(),
-            "idle_month": [{"item": item, "cost_micro_usd": cost} for item, cost in costs],
-            "steps": step_facts(lines),
-        }
-
-    def _environment(self) -> str:
-        name = self.settings.environment.name
-        return f", environment {name}" if name else ""
+        grants = _by_account([*before, *after], services)
+        page = summary(self.settings, self.place, services, self._locks(), costs, self.declared, grants)
+        names = [service.name for service in services]
+        return DryRun("deploy", says, lines, names, page, self._model_warnings(), costs, grants)
 
     def _locks(self) -> LockSummary:
         prompts = self.folder / "app" / "prompts"
@@ -520,14 +531,7 @@ class _Deploy:
 
     def _release_lines(self, service: Service) -> list[str]:
         source = self._out(FUNCTIONS if service.function == "membership" else service.name, make=False)
-        first = deploy_command(self.place, service, source, first=True, more=() if service.function else self.more)
-        return [
-            f"a revision of {service.name}; later ones also with --no-traffic",
-            f"    look  {services_command(self.place)}",
-            f"    do    {first}",
-            f"    try   https://candidate---{service.name}-... before it gets traffic",
-            f"    do    {traffic_command(self.place, service.name, 'REVISION', None)}",
-        ]
+        return self.release(service).plan(source)
 
     def _costs(self, functions: AppFunctions | None, door: Service) -> list[tuple[str, int]]:
         calls = app_calls(self.settings, self.place, self.declared)
@@ -579,5 +583,10 @@ def _but(these: Mapping[str, str], those: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in these.items() if name not in those}
 
 
-def _filled(text: str) -> str:
-    return textwrap.fill(text, WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+def _by_account(steps: Iterable[Step], services: Iterable[Service]) -> dict[str, list[Grant]]:
+    """Return the roles that a deploy gives, by account; with that of everybody to call public services."""
+    found: dict[str, list[Grant]] = {}
+    opened = (Grant("allUsers", INVOKER, f"service {service.name}") for service in services if service.public)
+    for grant in (*(grant for step in steps for grant in step.grants), *opened):
+        found.setdefault(grant.account, []).append(grant)
+    return found

@@ -20,7 +20,7 @@ from ..doctor.base import Finding, problem, skipped
 from ..doctor.cloud import cloud_checks
 from ..doctor.machine import machine
 from ..doctor.site import site_checks
-from .apps import apps_named, env_option
+from .apps import apps_named, env_option, id_of
 from .deploy import planned
 
 __all__ = ["command"]
@@ -63,12 +63,18 @@ def _findings(app: str | None, *, offline: bool) -> Iterator[tuple[str, Finding]
     folders = apps_named([app] if app else [])
     for folder in folders:
         for finding in app_checks(folder, os.environ):
-            yield f"app {folder.name}", finding
+            yield f"app {_name_of(folder)}", finding
     for finding in machine(os.environ, datetime.now(UTC).date()):
         yield "this machine", finding
     for folder in folders if not offline else ():
         for finding in _cloud(folder):
-            yield f"project of {folder.name}", finding
+            yield f"project of {_name_of(folder)}", finding
+
+
+def _name_of(folder: Path) -> str:
+    """Return an app's id; with its folder where that has another name, as another folder may hold the same id."""
+    app = id_of(folder)
+    return app if app == folder.name else f"{app} in {folder.name}"
 
 
 def _cloud(folder: Path) -> Iterator[Finding]:

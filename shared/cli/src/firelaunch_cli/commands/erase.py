@@ -10,7 +10,7 @@ from firelaunch.errors import InvalidId
 from firelaunch.scope import check_uid
 from firelaunch.worker.tasks.erase import ErasureReport, erasure_of
 
-from .apps import apps_named, env_option, made_app, where
+from .apps import apps_named, env_option, id_of, made_app, where
 from .output import json_option
 
 __all__ = ["command"]
@@ -44,7 +44,7 @@ def command(uid: str, apps: tuple[str, ...], dry_run: bool, yes: bool, as_json: 
     if not folders:
         raise click.ClickException("There is no app here: name one with --app, or run this in an app's folder.")
     if not (dry_run or yes):
-        names = ", ".join(folder.name for folder in folders)
+        names = ", ".join(map(id_of, folders))
         click.confirm(f"Remove all data of {uid} in {names}, for good?", abort=True)
     found: list[dict[str, Any]] = []
     for folder in folders:

@@ -18,7 +18,7 @@ from ..deploy.terraform import variables
 from ..deploy.variables import own_variables
 from ..deploy.vertex import deployed_index_problems
 from ..doctor.env_file import read_env
-from .apps import app_around, app_folder, app_folders, env_option
+from .apps import app_around, app_folder, app_folders, env_option, id_of
 from .checkout import firelaunch_checkout
 
 __all__ = ["command"]
@@ -75,7 +75,7 @@ def _settings(folder: Path) -> Settings:
     settings = settings_for_deploy(folder, os.environ)
     problems = list(deployed_index_problems(settings))
     if problems:
-        raise SettingsError("\n".join(f"{folder.name}: {each}" for each in problems))
+        raise SettingsError("\n".join(f"{id_of(folder)}: {each}" for each in problems))
     return settings
 
 

@@ -1,4 +1,4 @@
-"""Compute the cost of a deployed service in a month in which nobody uses it, in integer micro-dollars."""
+"""Compute the cost of a deployed service in a month without users, in integer micro-dollars."""
 
 from __future__ import annotations
 

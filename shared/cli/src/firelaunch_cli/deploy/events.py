@@ -9,7 +9,7 @@ from .calls import EVENTS, PUBLISHER, SUBSCRIPTION, WRITTEN, DocumentTrigger, Up
 from .gcloud import Tools, gcloud
 from .iam import binds
 from .resources import Place
-from .steps import Action, Step
+from .steps import Action, Grant, Step
 
 __all__ = ["dropped_subscriptions", "dropped_triggers", "for_uploads", "notification", "trigger"]
 
@@ -123,19 +123,21 @@ def _topic(place: Place, name: str) -> Step:
 
 def _publisher(place: Place, topic: str) -> Step:
     # https://cloud.google.com/storage/docs/projects#service-agents; the first look makes it where it is not there yet.
-    member = f"serviceAccount:service-{place.number}@gs-project-accounts.iam.gserviceaccount.com"
+    agent = f"service-{place.number}@gs-project-accounts"
+    member = f"serviceAccount:{agent}.iam.gserviceaccount.com"
     bind = gcloud(
         *("pubsub", "topics", "add-iam-policy-binding", topic, f"--member={member}", f"--role={PUBLISHER}"),
         project=place.project,
     )
     return Step(
-        "Cloud Storage may fill it",
+        f"Cloud Storage's account {agent} may fill topic {topic}: {PUBLISHER}",
         (
             gcloud("storage", "service-agent", project=place.project),
             gcloud("pubsub", "topics", "get-iam-policy", topic, project=place.project),
         ),
         lacks=lambda a: [] if binds(a[1], PUBLISHER, member) else [bind],
         mend=f"ask for roles/pubsub.admin in {place.project}",
+        grants=(Grant(agent, PUBLISHER, f"topic {topic}"),),
     )
 
 

@@ -61,7 +61,7 @@ class AppFunctions:
 
 
 def app_functions(settings: Settings, place: Place) -> AppFunctions | None:
-    """An app's functions; None where it is private, and so has no jobs, which nearly all of them put off."""
+    """An app's functions; None where it is private, and so has no jobs, which nearly all of them enqueue."""
     app, whole = settings.app.id, app_service(settings, place)
     if whole.work is None:
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from .gcloud import Command, gcloud
 from .resources import ACCOUNT_USER, AUTH_ADMIN, FORBIDDEN_ROLES, TOKEN_CREATOR, Place, Role, Service
-from .steps import Step
+from .steps import Grant, Step
 
 __all__ = ["account", "binds", "condition_of", "may_act_as", "no_more_rights", "roles", "signs_for_nobody"]
 
@@ -24,13 +24,14 @@ def account(place: Place, name: str, title: str) -> Step:
 
 
 def roles(place: Place, name: str, wanted: tuple[Role, ...]) -> Step:
-    """Its roles in the project."""
-    names = ", ".join(role.name + _where(role) for role in wanted)
+    """The roles of the account ``name`` in the project."""
+    grants = tuple(Grant(name, role.name, _where(role)) for role in wanted)
     return Step(
-        f"its roles: {names}",
+        f"roles of {name}: {', '.join(map(str, grants))}",
         (_policy(place),),
         lacks=lambda a: [_bind(place, name, role) for role in wanted if not _holds(place, name, role, a[0])],
         mend=f"ask for roles/resourcemanager.projectIamAdmin in {place.project}",
+        grants=grants,
     )
 
 
@@ -56,7 +57,7 @@ def no_more_rights(place: Place, service: Service) -> Step:
         return None
 
     return Step(
-        "no rights beyond those",
+        f"no rights of {' or '.join(_accounts(service))} beyond what a deploy gives",
         (_policy(place),),
         refuses=wrong,
         mend=f"gcloud projects remove-iam-policy-binding {place.project} --member=MEMBER --role=ROLE --all; "
@@ -67,7 +68,7 @@ def no_more_rights(place: Place, service: Service) -> Step:
 def signs_for_nobody(place: Place, service: Service) -> Step:
     """Whether no account of the service may sign as the service's account: see :func:`_signer`."""
     return Step(
-        "nor any to sign in its name",
+        f"no right of {' or '.join(_accounts(service))} to sign as {service.account}",
         (_policy_of(place, service.account),),
         refuses=lambda a: _signer(place, service, service.account, a[0]),
         mend=_no_signer(place, service.account),
@@ -83,11 +84,12 @@ def may_act_as(place: Place, name: str, service: Service) -> Step:
         project=place.project,
     )
     return Step(
-        f"{service.account} may have jobs brought in its name",
+        f"{service.account} may have jobs brought in the name of {name}: {ACCOUNT_USER}",
         (_policy_of(place, name),),
         lacks=lambda a: [] if binds(a[0], ACCOUNT_USER, member) else [bind],
         refuses=lambda a: _signer(place, service, name, a[0]),
         mend=f"ask for roles/iam.serviceAccountAdmin in {place.project}; where it may sign: {_no_signer(place, name)}",
+        grants=(Grant(service.account, ACCOUNT_USER, name),),
     )
 
 
@@ -97,10 +99,14 @@ def _signer(place: Place, service: Service, name: str, policy: Any) -> str | Non
     Whoever may sign as any account of the project can make custom tokens, with which Firebase signs in anybody, with
     any claims (https://firebase.google.com/docs/auth/admin/create-custom-tokens): as an admin of any app.
     """
-    own = [service.account, *([service.work.account] if service.work else [])]
-    signers = [place.member(each) for each in own if binds(policy, TOKEN_CREATOR, place.member(each))]
+    members = map(place.member, _accounts(service))
+    signers = [member for member in members if binds(policy, TOKEN_CREATOR, member)]
     email = place.email(name)
     return f"{signers[0]} holds {TOKEN_CREATOR} on {email}, by which it could sign in as anybody" if signers else None
+
+
+def _accounts(service: Service) -> list[str]:
+    return [service.account, *([service.work.account] if service.work else [])]
 
 
 def _no_signer(place: Place, name: str) -> str:
@@ -144,8 +150,9 @@ def _bind(place: Place, name: str, role: Role) -> Command:
 
 
 def _where(role: Role) -> str:
-    where = role.database or (f"{role.bucket}/{role.folder}" if role.bucket else "")
-    return f" on {where} alone" if where else ""
+    if role.bucket:
+        return f"folder {role.folder}"
+    return f"database {role.database}" if role.database else ""
 
 
 def _title(role: Role) -> str:

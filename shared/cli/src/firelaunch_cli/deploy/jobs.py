@@ -9,7 +9,7 @@ from .calls import SCHEDULES
 from .gcloud import gcloud
 from .iam import account, binds, may_act_as, roles
 from .resources import ENQUEUER, QUEUE, Place, Schedule, Service, Work
-from .steps import Action, Step
+from .steps import Action, Grant, Step
 
 __all__ = ["dropped_schedules", "for_work", "scheduled"]
 
@@ -47,10 +47,11 @@ def _enqueuer(place: Place, service: Service, work: Work) -> Step:
         project=place.project,
     )
     return Step(
-        f"{service.name} may fill it",
+        f"{service.account} may fill queue {work.queue}: {ENQUEUER}",
         (gcloud("tasks", "queues", "get-iam-policy", work.queue, at, project=place.project),),
         lacks=lambda a: [] if binds(a[0], ENQUEUER, member) else [bind],
         mend=f"ask for roles/cloudtasks.admin in {place.project}",
+        grants=(Grant(service.account, ENQUEUER, f"queue {work.queue}"),),
     )
 
 

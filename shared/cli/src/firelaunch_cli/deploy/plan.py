@@ -24,7 +24,7 @@ from .resources import (
     Role,
     Service,
 )
-from .steps import Action, Step
+from .steps import Action, Grant, Step
 
 __all__ = ["describe", "describe_command", "for_project", "for_service", "preflight", "secret_versions", "secrets_of"]
 
@@ -199,10 +199,11 @@ def _secret_reader(place: Place, service: Service, name: str) -> Step:
         project=place.project,
     )
     return Step(
-        f"{service.name} alone is given secret {name}",
+        f"{service.account} alone may read secret {name}: {SECRET_READER}",
         (gcloud("secrets", "get-iam-policy", name, project=place.project),),
         lacks=lambda a: [] if binds(a[0], SECRET_READER, member) else [bind],
         mend=f"ask for roles/secretmanager.admin in {place.project}",
+        grants=(Grant(service.account, SECRET_READER, f"secret {name}"),),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,11 +15,15 @@ from .commits import NO_SOURCES, Sources
 from .gcloud import Command, CommandFailed, Tools, gcloud
 from .gcloud_args import joined
 from .plan import secret_versions
-from .resources import BUILDER, PROBES, RUN, TAGS, Place, Service
+from .resources import BUILDER, INVOKER, PROBES, RUN, TAGS, Place, Service
+from .steps import Step, perform
 
 __all__ = ["CANDIDATE", "PREVIEW", "Live", "Release", "deploy_command", "services_command", "traffic_command"]
 
 CANDIDATE, PREVIEW, PREVIOUS = TAGS
+
+_BEFORE, _SERVING = "REVISION_TAGGED_PREVIOUS", "REVISION_THAT_SERVES"
+"""Stand for the names of revisions in a dry run, which knows none."""
 
 _DIGEST = "firelaunch-digest"
 _SOURCE = "firelaunch-source"
@@ -146,8 +150,10 @@ class Release:
 
     def live(self, *, fresh: bool = True) -> Live | None:
         """The service as it is; None where there is none yet."""
-        listed = self._listed(fresh=fresh)
-        return next((each for each in listed if each.data["metadata"]["name"] == self.service.name), None)
+        return self._found(self._listed(fresh=fresh))
+
+    def _found(self, listed: Any) -> Live | None:
+        return next((Live(each) for each in listed if each["metadata"]["name"] == self.service.name), None)
 
     def deploy(self, staged: Staged) -> str:
         """Make a revision where there is none of these bytes and settings, try it, move the traffic.
@@ -192,17 +198,57 @@ class Release:
         Raises:
             CommandFailed: there is none.
         """
-        live = self.live()
-        target = live.tagged(PREVIOUS) if live else None
-        if live is None or target is None:
-            listing = f"gcloud run revisions list --service={self.service.name} --region={self.place.region}"
-            raise CommandFailed(
-                f"{self.service.name} has no revision from before",
-                f"choose one of: {listing}; then: gcloud run services update-traffic {self.service.name} "
-                f"--region={self.place.region} --to-revisions=REVISION=100",
-            )
-        self.tools.run(traffic_command(self.place, self.service.name, target, live.serving))
-        return f"{self.service.name}: {target} serves again at {live.url}"
+        perform(self.way_back(), self.tools, lambda _: True)
+        before = self._there(fresh=False)  # as the step saw it
+        return f"{self.service.name}: {before.tagged(PREVIOUS)} serves again at {before.url}"
+
+    def way_back(self) -> Step:
+        """The step that gives all traffic back to the revision that had it before."""
+        name, at = self.service.name, f"--region={self.place.region} --project={self.place.project}"
+
+        def moved(answers: Sequence[Any]) -> Iterable[Command]:
+            live = self._found(answers[0] or [])
+            target = live.tagged(PREVIOUS) if live else None
+            yield traffic_command(self.place, name, target or _BEFORE, live.serving if live else _SERVING)
+
+        def wrong(answers: Sequence[Any]) -> str | None:
+            live = self._found(answers[0] or [])
+            return None if live and live.tagged(PREVIOUS) else f"{name} has no revision from before"
+
+        return Step(
+            f"all traffic of {name} to its revision with the tag {PREVIOUS}",
+            (services_command(self.place),),
+            lacks=moved,
+            refuses=wrong,
+            mend=f"choose one of: gcloud run revisions list --service={name} {at}; "
+            f"then: gcloud run services update-traffic {name} {at} --to-revisions=REVISION=100",
+            look=lambda _: [self._listed(fresh=True)],
+        )
+
+    def plan(self, source: Path) -> list[str]:
+        """Return the lines of a dry run for a first revision."""
+        later = f"a revision of {self.service.name}; later ones also with --no-traffic"
+        made = deploy_command(self.place, self.service, source, first=True, more=self.more)
+        moved = traffic_command(self.place, self.service.name, "REVISION", None)
+        return [
+            *self._tried(later, made, f"{CANDIDATE}---{self.service.name}-... before it gets traffic"),
+            f"    do    {moved}",
+        ]
+
+    def preview_plan(self, source: Path) -> list[str]:
+        """Return the lines of a dry run for :meth:`preview`."""
+        made = deploy_command(self.place, self.service, source, tag=PREVIEW, more=self.more)
+        versions = [secret_versions(self.place, name) for name in self.service.secrets.values()]
+        title = f"a revision of {self.service.name} without traffic; the service must be there already"
+        return self._tried(title, made, f"{PREVIEW}---{self.service.name}-...", *versions)
+
+    def _tried(self, title: str, made: Command, where: str, *looks: Command) -> list[str]:
+        return [
+            title,
+            *(f"    look  {look}" for look in (services_command(self.place), *looks)),
+            f"    do    {made}",
+            f"    try   https://{where}",
+        ]
 
     def _pinned(self) -> Release:
         """The same with the latest version of each secret: a new version is then a new revision, tried like any other,
@@ -228,8 +274,8 @@ class Release:
 
         self.tools.run(self._command(staged, digest, tag), again)
 
-    def _there(self) -> Live:
-        live = self.live()
+    def _there(self, *, fresh: bool = True) -> Live:
+        live = self.live(fresh=fresh)
         if live is None:
             raise CommandFailed(f"{self.service.name} is not there after its deploy", "run the same command again")
         return live
@@ -269,10 +315,10 @@ class Release:
             except CommandFailed as second:
                 raise CommandFailed(f"{name} cannot be opened to its users.\n{refusal}\n{second}", _OPENING) from None
             return f"{name}: anybody may call it, because Cloud Run checks no caller of it; allUsers was refused"
-        return f"{name}: anybody may call it, because allUsers holds roles/run.invoker"
+        return f"{name}: anybody may call it, because allUsers holds {INVOKER}"
 
-    def _listed(self, *, fresh: bool) -> list[Live]:
-        return [Live(item) for item in self.tools.read(services_command(self.place), fresh=fresh) or []]
+    def _listed(self, *, fresh: bool) -> list[dict[str, Any]]:
+        return self.tools.read(services_command(self.place), fresh=fresh) or []
 
     def _digest(self, staged: Staged) -> str:
         """Of the staged bytes and of every setting that the revision is made with."""
@@ -287,7 +333,7 @@ class Release:
         labels = {_DIGEST: digest, _SOURCE: _short(staged.digest), **self.sources.labels}
         if staged.code:
             labels[_CODE] = _short(staged.code)
-        images = (live.built_from(labels[_SOURCE]) for live in self._listed(fresh=False))
+        images = (Live(each).built_from(labels[_SOURCE]) for each in self._listed(fresh=False))
         image = built or next(filter(None, images), None)
         live = self.live(fresh=False)
         first = live is None or not live.ever_ready
@@ -357,7 +403,7 @@ def public_command(place: Place, service: str) -> Command:
     """Anybody may call the service, as ``--allow-unauthenticated`` has it."""
     return gcloud(
         *("run", "services", "add-iam-policy-binding", service, f"--region={place.region}"),
-        *("--member=allUsers", "--role=roles/run.invoker"),
+        *("--member=allUsers", f"--role={INVOKER}"),
         project=place.project,
     )
 

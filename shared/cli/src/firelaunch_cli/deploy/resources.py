@@ -30,6 +30,7 @@ __all__ = [
     "FIREBASE",
     "FIRST_APIS",
     "FORBIDDEN_ROLES",
+    "INVOKER",
     "LONGEST_APP_ID",
     "NO_PROJECT",
     "OF_FUNCTIONS",
@@ -207,6 +208,7 @@ SECRET_READER = "roles/secretmanager.secretAccessor"  # noqa: S105 - a role's na
 ENQUEUER = "roles/cloudtasks.enqueuer"
 ACCOUNT_USER = "roles/iam.serviceAccountUser"
 TOKEN_CREATOR = "roles/iam.serviceAccountTokenCreator"  # noqa: S105 - a role's name
+INVOKER = "roles/run.invoker"
 EVENT_RECEIVER = "roles/eventarc.eventReceiver"
 FEATURE_ROLES: Mapping[str, str] = {
     "vertex": "roles/aiplatform.user",
@@ -223,7 +225,7 @@ FORBIDDEN_ROLES = (
     *("roles/datastore.owner", DATASTORE_USER, "roles/datastore.viewer", "roles/cloudtasks.admin", ENQUEUER),
     *(TOKEN_CREATOR, ACCOUNT_USER, "roles/iam.serviceAccountAdmin"),
     *("roles/storage.admin", "roles/storage.objectAdmin", OBJECT_USER, "roles/storage.objectViewer"),
-    *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", "roles/run.invoker"),
+    *("roles/resourcemanager.projectIamAdmin", "roles/run.admin", INVOKER),
 )
 """Project-wide roles by which an app's service would reach what is not its own. Its own bindings, with the
 conditions on its database and on its files, are let be; the same roles without them are not."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from .gcloud import Command, CommandFailed, Request, Tools
 
-__all__ = ["Action", "Step", "explain", "nothing", "perform", "step_facts"]
+__all__ = ["Action", "Grant", "Step", "explain", "nothing", "perform", "step_facts"]
 
 Action = Command | Request
 _REQUEST = re.compile(r"^[A-Z]+ https://\S+ ")
@@ -18,6 +18,18 @@ _REQUEST = re.compile(r"^[A-Z]+ https://\S+ ")
 def nothing(_: Sequence[Any]) -> tuple[()]:
     """Find nothing missing, for a step that only looks."""
     return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A role that an account is given: in the whole project, or ``on`` one thing alone."""
+
+    account: str
+    role: str
+    on: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.role} on {self.on}" if self.on else self.role
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,7 @@ class Step:
         warns: given the answers, what is worth knowing and stops nothing.
         waits: for what is on its way already, before anything is looked at; in a deploy alone.
         optional: whether the deploy goes on without it, with a warning of one line that names the mend.
+        grants: the roles that accounts have once it is so.
     """
 
     title: str
@@ -48,6 +61,7 @@ class Step:
     warns: Callable[[Sequence[Any]], str | None] = lambda _: None
     waits: Callable[[Tools], object] = lambda _: None
     optional: bool = False
+    grants: tuple[Grant, ...] = ()
 
     def answers(self, tools: Tools) -> Sequence[Any]:
         """How it is.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from firelaunch.settings.app import Settings
@@ -15,6 +16,7 @@ from firelaunch.settings.app import Settings
 from .declarations import NOTHING, Declarations
 from .resources import DEFAULT_DATABASE, Place, Service, bucket, databases
 from .spending_alert import THRESHOLDS
+from .steps import Grant
 from .vertex import own_index
 
 __all__ = ["WIDTH", "LockSummary", "summary"]
@@ -48,6 +50,7 @@ def summary(
     locks: LockSummary,
     costs: Sequence[tuple[str, int]],
     declared: Declarations = NOTHING,
+    grants: Mapping[str, Sequence[Grant]] = MappingProxyType({}),
 ) -> list[str]:
     """Lay out the page, without its heading; no line is longer than :data:`WIDTH`.
 
@@ -55,9 +58,11 @@ def summary(
         services: all that are deployed.
         costs: each item and its micro-dollars a month.
         declared: what the app's code declares.
+        grants: the roles of each account.
     """
     topics = {
         "services": [service.name + _serving(service) for service in services],
+        "accounts": [f"{account}: {_roles(own)}" for account, own in grants.items()],
         "location": [_location(settings, place)],
         **{topic: sentences for topic, sentences in _own(settings, declared) if sentences},
         "web": [_site(settings.cloud.site)],
@@ -69,7 +74,7 @@ def summary(
         "budget": list(_budget(settings)),
     }
     lines = [line for topic, sentences in topics.items() for line in _topic(topic, sentences)]
-    lines += _topic("cost", ["a month in which nobody uses it, without free allowances (tier 1 regions)"])
+    lines += _topic("cost", ["a month without users and without free allowances (tier 1 regions)"])
     return lines + list(_topic("", list(_costs(costs)), hanging=_MONEY + 3))
 
 
@@ -89,6 +94,20 @@ def _topic(topic: str, sentences: Iterable[str], hanging: int = 2) -> Iterator[s
 def _serving(service: Service) -> str:
     served = service.environ.get("FUNCTIONS", "")
     return f": {served.replace(',', ', ')}" if served else ""
+
+
+def _roles(grants: Iterable[Grant]) -> str:
+    """Return each role once, with what it is given on: by name if that is one thing, else counted by kind."""
+    places: dict[str, list[str]] = {}
+    for grant in grants:
+        places.setdefault(grant.role.removeprefix("roles/"), []).append(grant.on)
+    return "; ".join(f"{role} {_on(places[role])}" for role in places)
+
+
+def _on(places: Sequence[str]) -> str:
+    if "" in places:
+        return "in the project"
+    return f"on {places[0]}" if len(places) == 1 else f"on {len(places)} {places[0].split()[0]}s"
 
 
 def _own(settings: Settings, declared: Declarations) -> Iterator[tuple[str, list[str]]]:
@@ -114,8 +133,8 @@ def _location(settings: Settings, place: Place) -> str:
     if model == "openai" and server:
         models = f" Models answer at {server}, in the place of OpenAI."
     return (
-        f"{place.region}, for Cloud Run, jobs, files and Firestore. A database and a bucket cannot be moved later; "
-        f"those that are there stay where they are.{models}"
+        f"{place.region}, for Cloud Run, jobs, files and Firestore. A database and a bucket stay "
+        f"where they were made.{models}"
     )
 
 
