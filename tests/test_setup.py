@@ -49,7 +49,8 @@ if os.environ.get("KILL_IN_MID_INSTALL"):
     os.kill(os.getppid(), signal.SIGKILL)
     sys.exit(1)
 at = sys.argv.index("--require-hashes")
-sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *sys.argv[at:]]).returncode)
+pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+sys.exit(subprocess.run([*pip, *sys.argv[at:]]).returncode)
 """
 
 

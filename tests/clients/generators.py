@@ -84,7 +84,7 @@ def run(*command: str | Path, folder: Path, environ: Mapping[str, str] | None = 
     return done.stdout
 
 
-_OF_GROUPS = re.compile(r"(?i)group|invite|join|(?:new_?|list_?)?dish")
+_OF_GROUPS = re.compile(r"(?i)(?:new_?)?group|invite|join|(?:new_?|list_?)?dish")
 """Matches the names of the models of groups and of the example's kitchens, which apps without groups don't have."""
 
 
