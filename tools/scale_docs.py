@@ -131,7 +131,10 @@ def _checkpoints(users: int) -> float:
 def _figure(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.0f}"
+    digits = 1 - math.floor(math.log10(value)) if value else 0  # two that count, and no exponent
+    return f"{round(value, digits):.{max(0, digits)}f}".removesuffix(".0")
 
 
 def _dollars(amount: float) -> str:
