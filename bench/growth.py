@@ -1,4 +1,4 @@
-"""What each operation costs as one thing of an app grows: reads, writes, round trips and CPU, from small to very large.
+"""Measure reads, writes, round trips and CPU of each operation while one thing of an app grows, from small to large.
 
 Each curve lets one thing grow, such as a user's chats, and asks for the operations that meet it. It runs on the
 embedded store and, with smaller sizes, on the Firestore emulator, where reads are counted by Firestore's rules of

@@ -110,7 +110,7 @@ def create_app() -> App:
 
 @dataclass
 class Seen:
-    """What clients saw."""
+    """The answers that clients got."""
 
     answered: Counter[str] = field(default_factory=Counter)
     cost: Counter[str] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What ``firelaunch deploy --dry-run`` prints, of a deploy, a preview or a rollback: for people, and as JSON."""
+"""Print the dry run of a deploy, a preview or a rollback, for people or as JSON."""
 
 from __future__ import annotations
 

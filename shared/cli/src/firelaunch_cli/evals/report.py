@@ -25,7 +25,7 @@ _MEANINGS = {
     "mrr": "1 / place of the first relevant document, on average",
     "best@50": "ndcg@10 of the best order of the first 50, which a perfect reranker would reach",
 }
-"""What the figures of a search are, for a table's foot."""
+"""Explains a search's figures below their table."""
 _BAR, _GAP, _HEIGHT, _LEFT = 34, 26, 180, 40
 
 

@@ -47,7 +47,7 @@ _MOST_POSTINGS: Final = 2_000_000
 """Postings that are kept of one file: 32 MB, or 80 MB if all terms are common ones."""
 
 _TERM_POSTINGS: Final = 40
-"""What a term takes beside its postings, as a number of postings: 640 bytes, for its arrays and its name."""
+"""The memory of a term beside its postings, as a number of postings: 640 bytes, for its arrays and its name."""
 
 _POSTINGS_A_TEXT: Final = 40
 _FEWEST_POSTINGS: Final = 2_000
