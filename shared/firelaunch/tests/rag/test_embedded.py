@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -237,10 +237,70 @@ def test_words_are_scored_as_sqlite_scores_them_after_each_write_and_removal(
     index.close()
 
 
-def test_a_search_reads_each_term_from_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def words_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the terms whose postings are read from a file."""
     read: list[str] = []
-    original = shard._postings
-    monkeypatch.setattr(shard, "_postings", lambda connection, term: read.append(term) or original(connection, term))
+    original = shard._Terms.postings
+    monkeypatch.setattr(shard._Terms, "postings", lambda terms, term: read.append(term) or original(terms, term))
+    return read
+
+
+def test_the_first_search_reads_no_postings_of_common_words_that_cannot_change_what_is_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postings, "_FEW", 20)
+    read = words_read(monkeypatch)
+    index = EmbeddedIndex(tmp_path)
+    rare = [4 * letter for letter in "bcdfghjklmnpqrtvwxz"]
+    texts = [f"aspirin dose {n % 8 * 'dose '} {rare[n % len(rare)]}" for n in range(10 * len(rare))]
+    index.upsert(ADA, "v1", [Entry(f"e{n}", "d", text, place={"language": "english"}) for n, text in enumerate(texts)])
+    wanted = ranked_by_sqlite(index, ADA, "aspirin dose cccc")
+    best = {f"e{n}": wanted[f"e{n}"] for n in range(1, len(texts), len(rare))}
+    for words in (["cccc"], ["aspirin"], ["dose"], []):
+        hits = index.matching(ADA, "v1", "aspirin dose cccc", 10)
+        assert {hit.entry.id: hit.score for hit in hits} == pytest.approx(best, rel=1e-5)
+        assert [hit.score for hit in hits] == pytest.approx(sorted(best.values(), reverse=True))
+        assert read == words, "and later ones read one word at a time"
+        read.clear()
+    index.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_without_postings_of_common_words_are_those_that_sqlite_puts_first(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postings, "_FEW", 3)
+    read = words_read(monkeypatch)
+    dice = random.Random(seed)  # noqa: S311 - the same dice each time
+    languages = ("english", "german") if seed % 2 else ("english",)
+    words = [f"{word}{n}" for n, word in enumerate(3 * " ".join(TOPICS).split())]
+    spared = 0
+
+    def entry(number: int) -> Entry:
+        text = " ".join(words[int(dice.paretovariate(0.7)) % len(words)] for _ in range(dice.randrange(1, 60)))
+        return Entry(f"e{number}", f"d{number % 7}", text, place={"language": dice.choice(languages)})
+
+    index = EmbeddedIndex(tmp_path)
+    for step in range(6):
+        index.upsert(ADA, "v1", [entry(dice.randrange(300)) for _ in range(150)])
+        if step % 2:
+            index.delete(ADA, f"d{dice.randrange(7)}")
+        index.close()
+        index = EmbeddedIndex(tmp_path)
+        for question in (" ".join(dice.sample(words[:40], 4)) for _ in range(4)):
+            read.clear()
+            wanted = ranked_by_sqlite(index, ADA, question)
+            hits = index.matching(ADA, "v1", question, 5)
+            best = sorted(wanted.values(), reverse=True)[:5]
+            assert [hit.score for hit in hits] == pytest.approx(best, rel=1e-5), (step, question)
+            assert [hit.score for hit in hits] == pytest.approx([wanted[hit.entry.id] for hit in hits], rel=1e-5)
+            spared += len({*Analyzer("english").query(question)} - {*read})
+    assert spared > 10
+    index.close()
+
+
+def test_a_search_reads_each_term_from_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = words_read(monkeypatch)
     index = EmbeddedIndex(tmp_path)
     index.upsert(ADA, "v1", [Entry(f"e{n}", "d", f"wing number {n}") for n in range(50)])
     for number in range(3):
@@ -276,13 +336,26 @@ def test_postings_beyond_the_bound_on_memory_are_read_again_and_found_again(
     index.close()
 
 
+class OfTwoTexts:
+    """The terms of a file in which two of three texts have each word."""
+
+    def postings(self, term: str) -> list[tuple[int, float]]:  # noqa: ARG002
+        return [(1, 0.5), (3, 0.25)]
+
+    def having(self, word: str) -> int:  # noqa: ARG002
+        return 2
+
+    def terms_of(self, rows: Sequence[int]) -> list[dict[str, int]]:
+        raise NotImplementedError
+
+
 def test_a_file_of_few_texts_keeps_few_of_the_words_that_were_asked_for() -> None:
     """However many different questions come: an app has a file for each user who has documents."""
     words = [f"flow{n}" for n in range(2_000)]
     lexicon = postings.Lexicon(1, 0, postings.Texts.of([1, 2, 3], [2_000] * 3))
     sizes = []
     for word in words:
-        best = lexicon.best([QueryPart((), (word,))], 3, lambda _: [(1, 0.5), (3, 0.25)])
+        best = lexicon.best([QueryPart((), (word,))], 3, OfTwoTexts())
         assert [row for row, _ in best] == [1, 3]
         sizes.append(lexicon.nbytes)
     assert sizes[-1] == sizes[100] < 64_000

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from .words import FRAGMENT_WEIGHT, QueryPart, is_word, mark_of
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Lexicon", "ReadPostings", "Texts"]
+__all__ = ["Lexicon", "TermFile", "Texts"]
 
 _K1, _B = 1.2, 0.75
 """The constants of SQLite's bm25 (https://sqlite.org/fts5.html#the_bm25_function)."""
@@ -54,8 +54,24 @@ _FEWEST_POSTINGS: Final = 2_000
 """A file may keep this many, and so many for each text. Without this bound the files of many users, each with a few
 texts, would keep every word that anybody ever asked for."""
 
-ReadPostings = Callable[[str], Sequence[tuple[int, float]]]
-"""Returns the rows that have a term, each with its BM25 for this term alone, as SQLite counts it."""
+_FEW: Final = 4_096
+"""Postings that are read in 5 ms, so that it is not worth while to do without them."""
+
+_MOST_CONTENDERS: Final = 256
+"""Texts of which each one's terms are read, to do without the postings of common words."""
+
+
+class TermFile(Protocol):
+    """The terms of one state of a file."""
+
+    def postings(self, term: str) -> Sequence[tuple[int, float]]:
+        """Return the rows that have a term, each with its BM25 for this term alone, as SQLite counts it."""
+
+    def having(self, word: str) -> int:
+        """Return how many texts have a word."""
+
+    def terms_of(self, rows: Sequence[int]) -> Sequence[Mapping[str, int]]:
+        """Return how often the texts of these rows have each of their terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +188,9 @@ class Lexicon:
         removals: int,
         removed: Sequence[int],
         added: Texts,
-        terms_of: Callable[[], Sequence[Mapping[str, int]]],
+        file: TermFile,
     ) -> None:
-        """Go on to a later state of the file.
-
-        Args:
-            terms_of: returns the terms of the texts that were added; called only if it is worth while.
-        """
+        """Go on to a later state of the file."""
         first = len(self.texts.rows)
         self.texts = self.texts.changed(removed, added)
         self.generation, self.removals = generation, removals
@@ -191,42 +203,107 @@ class Lexicon:
                 self._added.clear()
                 self._kept = 0
             else:
-                self._added.update(enumerate(terms_of(), first))
+                self._added.update(enumerate(file.terms_of(added.rows.tolist()), first))
 
     def best(
-        self, parts: Sequence[QueryPart], k: int, read: ReadPostings, allowed: npt.NDArray[np.bool_] | None = None
+        self, parts: Sequence[QueryPart], k: int, file: TermFile, allowed: npt.NDArray[np.bool_] | None = None
     ) -> list[tuple[int, float]]:
         """Return the rows with the highest BM25, and their scores; of equal ones, the earlier row first.
 
+        A common word adds little. So its postings are not read if those of rarer words leave few texts that it could
+        bring among the best.
+
         Args:
-            read: reads postings that are not kept, of the same state of the file.
+            file: of the same state; is asked for postings that are not kept.
             allowed: which texts may be found; None for all.
         """
+        late = self._late(parts, file)
+        insides = {part.languages: self._inside(part.languages, file) for part in parts}
         totals = np.zeros(len(self.texts.rows))
         for part in parts:
-            self._add(totals, part, read)
-        if allowed is not None:
-            totals[~allowed] = 0.0
+            self._add(totals, part, insides[part.languages], file, late)
+        while True:
+            if allowed is not None:
+                totals[~allowed] = 0.0
+            if not late:
+                found = _candidates(totals, k)
+                break
+            more = sum(part.weight * late.get(form, 0.0) for part in parts for form in part.forms)
+            contenders = _contenders(totals, k, more)
+            if contenders is not None:
+                found = contenders
+                self._add_late(totals, found, parts, insides, file, late)
+                break
+            rarest = max(late, key=lambda form: late[form])
+            del late[rarest]
+            for part in parts:
+                if rarest in part.forms:
+                    self._add_term(totals, rarest, part.weight, insides[part.languages], file)
         self._make_room()
-        found = _candidates(totals, k)
         order = np.argsort(-totals[found], kind="stable")[:k]
         return list(zip(self.texts.rows[found[order]].tolist(), totals[found[order]].tolist(), strict=True))
 
-    def _add(self, totals: npt.NDArray[np.float64], part: QueryPart, read: ReadPostings) -> None:
-        """Add what a part of a question counts in each text."""
-        inside: npt.NDArray[np.bool_] | None = None
-        if part.languages:
-            inside = np.zeros(len(totals), np.bool_)
-            for language in part.languages:
-                inside[self._postings(mark_of(language), read).places] = True
+    def _late(self, parts: Sequence[QueryPart], file: TermFile) -> dict[str, float]:
+        """Return the words whose postings are many and not kept, each with the most that it adds to a score.
+
+        The first search of a file leaves out all of them, later ones all but one. So no search reads them all.
+        """
+        if len(self.texts.rows) <= _FEW:
+            return {}
+        needed = {form for part in parts if part.fragments for form in part.forms}
+        forms = {form for part in parts for form in part.forms} - needed - self._terms.keys()
+        having = {form: file.having(form) for form in forms}
+        self._measured()
+        common = sorted((form for form in forms if having[form] > _FEW), key=lambda form: (having[form], form))
+        return {form: self._most(having[form]) for form in common[1 if self._terms else 0 :]}
+
+    def _inside(self, languages: Sequence[str], file: TermFile) -> npt.NDArray[np.bool_] | None:
+        """Return which texts are in these languages; None for all, if there are none."""
+        if not languages:
+            return None
+        inside = np.zeros(len(self.texts.rows), np.bool_)
+        for language in languages:
+            inside[self._postings(mark_of(language), file).places] = True
+        return inside
+
+    def _add(
+        self,
+        totals: npt.NDArray[np.float64],
+        part: QueryPart,
+        inside: npt.NDArray[np.bool_] | None,
+        file: TermFile,
+        late: Collection[str],
+    ) -> None:
+        """Add what a part of a question counts in each text, without the words that are late."""
         for form in part.forms:
-            self._add_term(totals, form, part.weight, inside, read)
+            if form not in late:
+                self._add_term(totals, form, part.weight, inside, file)
         if part.fragments:
-            inside = np.ones(len(totals), np.bool_) if inside is None else inside
+            inside = np.ones(len(totals), np.bool_) if inside is None else inside.copy()
             for form in part.forms:
-                inside[self._postings(form, read).places] = False
+                inside[self._postings(form, file).places] = False
             for fragment in part.fragments:
-                self._add_term(totals, fragment, part.weight, inside, read)
+                self._add_term(totals, fragment, part.weight, inside, file)
+
+    def _add_late(
+        self,
+        totals: npt.NDArray[np.float64],
+        places: npt.NDArray[np.intp],
+        parts: Sequence[QueryPart],
+        insides: Mapping[tuple[str, ...], npt.NDArray[np.bool_] | None],
+        file: TermFile,
+        late: Mapping[str, float],
+    ) -> None:
+        """Add what the late words count in the texts at some places."""
+        terms, norms = file.terms_of(self.texts.rows[places].tolist()), self._measured()[places]
+        scores: dict[str, npt.NDArray[np.float64]] = {}
+        for form, most in late.items():
+            counts = np.asarray([each.get(form, 0) for each in terms], np.float64)
+            scores[form] = most * counts / (counts + norms)
+        for part in parts:
+            inside = insides[part.languages]
+            for form in late.keys() & set(part.forms):
+                totals[places] += part.weight * scores[form] * (1.0 if inside is None else inside[places])
 
     def _add_term(
         self,
@@ -234,9 +311,9 @@ class Lexicon:
         term: str,
         weight: int,
         inside: npt.NDArray[np.bool_] | None,
-        read: ReadPostings,
+        file: TermFile,
     ) -> None:
-        postings = self._postings(term, read)
+        postings = self._postings(term, file)
         if postings.scores is None:
             postings.scores = self._scores(postings, 1.0 if is_word(term) else FRAGMENT_WEIGHT)
         scores = postings.scores if weight == 1 else postings.scores * weight
@@ -277,10 +354,10 @@ class Lexicon:
         """Return what a term that so many texts have adds to a score, at most."""
         return (_K1 + 1) * max(_LEAST_IDF, math.log((self._living - having + 0.5) / (having + 0.5)))
 
-    def _postings(self, term: str, read: ReadPostings) -> _Postings:
+    def _postings(self, term: str, file: TermFile) -> _Postings:
         postings = self._terms.get(term)
         if postings is None:
-            found = read(term)
+            found = file.postings(term)
             places = self.texts.places_of([row for row, _ in found])
             counts = self._counts(places, np.asarray([score for _, score in found], np.float64))
             postings = self._terms[term] = _Postings(places.astype(np.int32), counts, len(self.texts.rows))
@@ -317,3 +394,15 @@ def _candidates(totals: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]
         if least > 0:
             return np.flatnonzero(totals >= least)
     return np.flatnonzero(totals)
+
+
+def _contenders(totals: npt.NDArray[np.float64], k: int, more: float) -> npt.NDArray[np.intp] | None:
+    """Return the places that may have the ``k`` highest totals once up to ``more`` is added to any.
+
+    None if these are too many to look at each.
+    """
+    found = totals[totals > more]
+    if len(found) < k:
+        return None
+    places = np.flatnonzero(totals >= np.partition(found, len(found) - k)[len(found) - k] - more)
+    return places if len(places) <= max(_MOST_CONTENDERS, 2 * k) else None

@@ -21,7 +21,7 @@ from ...store.machine_faults import machine_fault
 from ...store.wal import empty_wal
 from .base import Entry, Hit, Where
 from .typos import Vocabulary, corrected
-from .words import MARK, Analyzed, Analyzer, QueryPart, chosen, is_word, mark_of, parts_of
+from .words import MARK, Analyzed, Analyzer, QueryPart, chosen, is_word, parts_of
 
 if TYPE_CHECKING:
     from .base import Vector
@@ -54,6 +54,7 @@ CREATE TABLE IF NOT EXISTS removals (number INTEGER PRIMARY KEY AUTOINCREMENT, r
 CREATE TRIGGER IF NOT EXISTS log_removal AFTER DELETE ON entries BEGIN
     INSERT INTO removals (row) VALUES (old.row); END;
 CREATE VIRTUAL TABLE temp.counts USING fts5vocab (main, terms, row);
+CREATE VIRTUAL TABLE temp.columns USING fts5vocab (main, terms, col);
 CREATE VIRTUAL TABLE temp.places USING fts5vocab (main, terms, instance)
 """
 _REMOVALS_KEPT = 10_000
@@ -164,7 +165,7 @@ class Shard:
                 return []
             present = [name for (name,) in connection.execute("SELECT name FROM languages")]
             words = chosen(query, self._analyzer, present, lambda terms: _counts(connection, terms))
-            parts = parts_of(corrected(words, _Terms(connection)))
+            parts = parts_of(corrected(words, self._terms(connection)))
             if not parts:
                 return []
             if not self._marked:
@@ -243,7 +244,7 @@ class Shard:
         with self._asking:
             lexicon = self._load_lexicon(connection)
             allowed = _allowed(connection, lexicon, where)
-            return lexicon.best(parts, k, lambda term: _postings(connection, term), allowed)
+            return lexicon.best(parts, k, self._terms(connection), allowed)
 
     def _load_lexicon(self, connection: sqlite3.Connection) -> Lexicon:
         """Return the texts as of the connection's transaction. Changes since the last time are read first."""
@@ -262,16 +263,12 @@ class Shard:
             lexicon = self._lexicon = Lexicon(generation, last, _texts(connection, 0))
             return lexicon
         removed = connection.execute("SELECT row FROM removals WHERE number > ?", (lexicon.removals,)).fetchall()
-        known = lexicon.texts.last
-        added = _texts(connection, known)
-        lexicon.update(generation, last, [row[0] for row in removed], added, lambda: self._terms_of(connection, known))
+        added = _texts(connection, lexicon.texts.last)
+        lexicon.update(generation, last, [row[0] for row in removed], added, self._terms(connection))
         return lexicon
 
-    def _terms_of(self, connection: sqlite3.Connection, after: int) -> list[Counter[str]]:
-        """Return how often each of the texts behind a row has each term."""
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM entries e WHERE e.row > ? ORDER BY e.row", (after,))  # noqa: S608
-        analyzed = [self._analyzed(_entry(row)) for row in rows]
-        return [Counter([*each.terms, mark_of(each.language)]) for each in analyzed]
+    def _terms(self, connection: sqlite3.Connection) -> _Terms:
+        return _Terms(connection, self._marked)
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection | None]:
@@ -360,10 +357,15 @@ class Shard:
 
 
 class _Terms(Vocabulary):
-    """The terms of a file, as of a connection's transaction."""
+    """The terms of a file, as of a connection's transaction.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    Args:
+        marked: False for a file from before marks, which has one column of terms.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, marked: bool) -> None:
         self._connection = connection
+        self._columns = "words, fragments, marks" if marked else "words"
 
     def has(self, term: str) -> bool:
         """Return whether any entry has a term."""
@@ -376,13 +378,40 @@ class _Terms(Vocabulary):
         )
         return dict(rows.fetchall())
 
+    def postings(self, term: str) -> list[tuple[int, float]]:
+        """Return the rows that have a term, in order, each with its BM25 for this term alone. Marks count nothing."""
+        if term[0] == MARK:
+            sql, column = "SELECT rowid, 0.0 FROM terms WHERE terms MATCH ? ORDER BY rowid", "marks"
+        else:
+            # Marks have a weight of 0.
+            sql = "SELECT rowid, -bm25(terms, 1.0, 1.0, 0.0) FROM terms WHERE terms MATCH ? ORDER BY rowid"
+            column = "words" if is_word(term) else "fragments"
+        return self._connection.execute(sql, (f'{column} : "{term}"',)).fetchall()
+
+    def having(self, word: str) -> int:
+        """Return how many entries have a word."""
+        sql = "SELECT doc FROM columns WHERE term = ? AND col = 'words'"
+        return sum(row[0] for row in self._connection.execute(sql, (word,)))
+
+    def terms_of(self, rows: Sequence[int]) -> list[Counter[str]]:
+        """Return how often each of these entries has each term, and the mark of its language."""
+        sql = f"SELECT rowid, {self._columns} FROM terms WHERE rowid IN (SELECT value FROM json_each(?))"  # noqa: S608
+        found = {row[0]: row[1:] for row in self._connection.execute(sql, (json.dumps(list(rows)),))}
+        return [_counted(*found[row]) for row in rows]
+
+
+def _counted(words: str, fragments: str = "", marks: str = "") -> Counter[str]:
+    return Counter([*words.split(), *fragments.split(), *(mark for mark in marks.split() if mark[0] == MARK)])
+
 
 def _texts(connection: sqlite3.Connection, after: int) -> Texts:
     """Return the texts behind a row, with their lengths."""
     from .postings import Texts
 
-    sizes = connection.execute("SELECT id, sz FROM terms_docsize WHERE id > ? ORDER BY id", (after,)).fetchall()
-    return Texts.of([row for row, _ in sizes], [_length(size) for _, size in sizes])
+    found = connection.execute("SELECT id, sz FROM terms_docsize WHERE id > ? ORDER BY id", (after,)).fetchall()
+    sizes = [size for _, size in found]
+    lengths = {size: _length(size) for size in set(sizes)}  # many texts are equally long
+    return Texts.of([row for row, _ in found], [lengths[size] for size in sizes])
 
 
 def _length(size: bytes) -> int:
@@ -397,13 +426,6 @@ def _length(size: bytes) -> int:
             total += number
             number = 0
     return total
-
-
-def _postings(connection: sqlite3.Connection, term: str) -> list[tuple[int, float]]:
-    """Return the rows that have a term, in order, each with its BM25 for this term alone. Marks count nothing."""
-    column = "marks" if term[0] == MARK else "words" if is_word(term) else "fragments"
-    sql = "SELECT rowid, -bm25(terms, 1.0, 1.0, 0.0) FROM terms WHERE terms MATCH ? ORDER BY rowid"
-    return connection.execute(sql, (f'{column} : "{term}"',)).fetchall()
 
 
 def _allowed(connection: sqlite3.Connection, lexicon: Lexicon, where: Where) -> Any:
