@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 from firelaunch.errors import IndexFailed
-from firelaunch.rag.index import postings, shard
+from firelaunch.rag.index import codes, postings, shard
+from firelaunch.rag.index import vectors as vectors_room
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
-from firelaunch.rag.index.vectors import Matrix, unit
+from firelaunch.rag.index.vectors import Matrix, Middle, unit
 from firelaunch.rag.index.words import Analyzer, QueryPart, mark_of, parts_of
 from firelaunch.scope import Scope
 
@@ -369,7 +370,7 @@ def many() -> Any:
 
 
 def matrix_of(vectors: Any, size: int = 3_000) -> Matrix:
-    matrix = Matrix(vectors.shape[1])
+    matrix = Matrix(vectors.shape[1], Middle(len(vectors), vectors.mean(axis=0)))
     for begin in range(0, len(vectors), size):
         part = vectors[begin : begin + size]
         matrix = matrix.add(range(begin + 1, begin + 1 + len(part)), [row.tobytes() for row in part])
@@ -388,18 +389,40 @@ def recall(found: list[tuple[int, float]], wanted: set[int]) -> float:
 
 
 @pytest.mark.parametrize("count", [0, 1, 9_000])
-def test_vectors_that_are_read_in_batches_are_found_as_those_that_came_at_once(many: Any, count: int) -> None:
-    rows = range(1, count + 1)
-    batches = [
-        (rows[begin : begin + 700], [vector.tobytes() for vector in many[:count][begin : begin + 700]])
-        for begin in range(0, count, 700)
+def test_vectors_that_are_read_when_they_are_compared_are_found_as_those_that_were_there_at_once(
+    many: Any, count: int
+) -> None:
+    vectors, middle = many[:count], Middle(count, many.mean(axis=0))
+    blocks = [
+        (np.arange(first + 1, first + 1 + len(part)), middle.codes(part).tobytes())
+        for first in range(0, count, 700)
+        if len(part := vectors[first : first + 700])
     ]
-    read = Matrix.read(64, batches, count + 5)
-    at_once = Matrix(64).add(rows, [vector.tobytes() for vector in many[:count]])
-    assert read.nearest(many[7], 20) == at_once.nearest(many[7], 20)
-    more = [many[7].tobytes()]
-    assert read.add([count + 9], more).nearest(many[7], 1)[0][0] in {8, count + 9}
-    assert read.last == count
+    asked: list[int] = []
+
+    def read(rows: Sequence[int]) -> list[tuple[int, bytes]]:
+        asked.extend(rows)
+        return [(row, many[row - 1].tobytes()) for row in rows]
+
+    coded = Matrix.coded(64, middle, blocks, count + 5)
+    at_once = Matrix(64, middle).add(range(1, count + 1), [vector.tobytes() for vector in vectors])
+    assert coded.last == at_once.last == count
+    for query in many[7:10]:
+        assert coded.nearest(query, 20, None, read) == at_once.nearest(query, 20)
+    assert len(asked) == len(set(asked)), "no vector is read twice"
+    assert coded.nbytes <= at_once.nbytes
+    more = coded.add([count + 9], [many[7].tobytes()])
+    assert more.nearest(many[7], 1, None, read)[0][0] in {8, count + 9}
+
+
+def test_rows_whose_vectors_are_gone_are_not_found(many: Any) -> None:
+    middle = Middle(9_000, many.mean(axis=0))
+    coded = Matrix.coded(64, middle, [(np.arange(1, 9_001), middle.codes(many[:9_000]).tobytes())], 9_000)
+    found = coded.nearest(
+        many[3], 500, None, lambda rows: [(row, many[row - 1].tobytes()) for row in rows if row % 2 == 0]
+    )
+    assert len(found) == 500
+    assert all(row % 2 == 0 for row, _ in found)
 
 
 def test_the_short_list_holds_nearly_all_of_the_nearest(many: Any) -> None:
@@ -431,6 +454,101 @@ def test_removed_and_filtered_rows_are_never_found_and_the_rest_is(many: Any, re
     assert more.nearest(query, 1)[0][0] == 20_001
     assert matrix.nearest(query, 1)[0][0] != 20_001, "an older matrix does not see what was added after it"
     assert len(before.nearest(query, 1_000)) == 1_000
+
+
+def of_tables(path: Path, sql: str) -> Any:
+    (file,) = path.rglob("*.sqlite3")
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def soon_coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare few vectors, so that files have codes soon, in small blocks."""
+    for module, name, value in ((codes, "COMPARED", 60), (codes, "_BLOCK", 8), (vectors_room, "COMPARED", 60)):
+        monkeypatch.setattr(module, name, value)
+
+
+@pytest.mark.usefixtures("soon_coded")
+def test_the_first_search_by_vectors_reads_codes_and_the_vectors_of_its_short_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors_room, "_COMPARED_FACTOR", 1)
+    rng = np.random.default_rng(3)
+    index = EmbeddedIndex(tmp_path)
+    for first in range(0, 1_000, 100):
+        index.upsert(ADA, "v1", entries(rng.standard_normal((100, D), dtype=np.float32), first=first))
+    index.close()
+    read: list[int] = []
+    of_rows, behind = shard._vectors_of, shard._vectors
+
+    def vectors_of(connection: Any, rows: Sequence[int]) -> Any:
+        read.extend(rows)
+        return of_rows(connection, rows)
+
+    def vectors(connection: Any, after: int) -> Any:
+        for rows, found in behind(connection, after):
+            read.extend(rows)
+            yield rows, found
+
+    monkeypatch.setattr(shard, "_vectors_of", vectors_of)
+    monkeypatch.setattr(shard, "_vectors", vectors)
+    index = EmbeddedIndex(tmp_path)
+    assert len(index.nearest(ADA, "v1", rng.standard_normal(D).astype(np.float32), 10)) == 10
+    assert 60 <= len(read) < 200
+    index.close()
+
+
+@pytest.mark.usefixtures("soon_coded")
+@pytest.mark.parametrize("seed", range(3))
+def test_files_hold_codes_of_the_vectors_they_hold_and_of_no_others(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)  # noqa: S311 - the same dice each time
+    rng = np.random.default_rng(seed)
+    index, other = EmbeddedIndex(tmp_path), EmbeddedIndex(tmp_path)
+    kept: dict[str, Any] = {}
+    coded = 0
+    for step in range(40):
+        made = rng.standard_normal((dice.choice([1, 4, 60]), D), dtype=np.float32) + np.float32(0.5)
+        first = dice.randrange(400)
+        index.upsert(ADA, "v1", [Entry(f"e{first + n}", f"d{n % 3}", "word", vector) for n, vector in enumerate(made)])
+        kept |= {f"e{first + n}": vector for n, vector in enumerate(made)}
+        if step % 5 == 4:
+            gone = dice.sample(sorted(kept), len(kept) // 3)
+            index.delete(ADA, version="v1", ids=gone)
+            kept = {name: vector for name, vector in kept.items() if name not in gone}
+        there = {row for (row,) in of_tables(tmp_path, "SELECT row FROM vectors")}
+        stored = of_tables(tmp_path, "SELECT rows, codes FROM codes ORDER BY first")
+        rows = [row for numbers, _ in stored for row in np.frombuffer(numbers, np.int64).tolist()]
+        assert rows == sorted(set(rows))
+        assert set(rows) <= there
+        assert sum(len(each) for _, each in stored) == 8 * len(rows)
+        coded = max(coded, len(rows))
+        for each in (index, other, EmbeddedIndex(tmp_path)):
+            hits = each.nearest(ADA, "v1", rng.standard_normal(D).astype(np.float32), 500)
+            assert {hit.entry.id for hit in hits} == set(kept)
+    assert coded > 100
+    index.delete(ADA)
+    assert of_tables(tmp_path, "SELECT (SELECT count(*) FROM codes), (SELECT count(*) FROM middle)") == [(0, 0)]
+    index.close()
+    other.close()
+
+
+@pytest.mark.usefixtures("soon_coded")
+def test_a_file_of_before_codes_is_searched_and_gets_codes_with_its_next_write(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((300, D), dtype=np.float32)
+    index = EmbeddedIndex(tmp_path)
+    index.upsert(ADA, "v1", entries(vectors))
+    index.close()
+    of_tables(tmp_path, "DROP TABLE codes")
+    of_tables(tmp_path, "DROP TABLE middle")
+    for count in (0, 1):
+        index = EmbeddedIndex(tmp_path)
+        found = [hit.entry.id for hit in index.nearest(ADA, "v1", vectors[5], 3)]
+        assert found[0] == "e5"
+        assert len(of_tables(tmp_path, "SELECT made_of FROM middle")) == count
+        index.upsert(ADA, "v1", entries(vectors[:1]))
+        index.close()
 
 
 @pytest.mark.parametrize("kept", [1_000, 3], ids=["few removals", "more than are kept"])

@@ -50,6 +50,10 @@ CREATE VIRTUAL TABLE terms USING fts5 (
 # Tables that older files lack, and views of FTS5's own, which belong to a connection.
 _MORE = """
 CREATE TABLE IF NOT EXISTS languages (name TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS middle (made_of INTEGER NOT NULL, vector BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS codes (
+    first INTEGER PRIMARY KEY, last INTEGER NOT NULL, rows BLOB NOT NULL, codes BLOB NOT NULL
+);
 CREATE TABLE IF NOT EXISTS removals (number INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL);
 CREATE TRIGGER IF NOT EXISTS log_removal AFTER DELETE ON entries BEGIN
     INSERT INTO removals (row) VALUES (old.row); END;
@@ -121,6 +125,10 @@ class Shard:
             _delete(connection, existing, json.dumps([*latest]))
             for entry in latest.values():
                 self._insert(connection, entry, terms[entry.id])
+            if dimensions is not None:
+                from .codes import write_codes
+
+                write_codes(connection, dimensions)
             connection.execute("UPDATE about SET dimensions = ?, generation = generation + 1", (dimensions,))
 
     def delete(self, document: str | None, ids: Collection[str] | None = None, fence: Fence | None = None) -> None:
@@ -153,7 +161,8 @@ class Shard:
                 return []
             if len(vector) != matrix.dimensions:
                 raise _wrong_length(len(vector), matrix.dimensions)
-            cosines = dict(matrix.nearest(vector, k, _rows_where(connection, where)))
+            allowed = _rows_where(connection, where)
+            cosines = dict(matrix.nearest(vector, k, allowed, lambda rows: _vectors_of(connection, rows)))
             sql = f"SELECT {_COLUMNS}, e.row FROM entries e WHERE e.row IN (SELECT value FROM json_each(?))"  # noqa: S608
             rows = connection.execute(sql, (json.dumps(list(cosines)),)).fetchall()
             return sorted((self._hit(row, cosines[row[-1]]) for row in rows), key=lambda hit: -hit.score)
@@ -495,6 +504,10 @@ def _delete(connection: sqlite3.Connection, rows: str, *values: str) -> None:
     for table, key in (("terms", "rowid"), ("vectors", "row"), ("entries", "row")):
         connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ((row,) for row in rows_to_delete))  # noqa: S608
     if rows_to_delete:
+        if connection.execute("SELECT 1 FROM codes LIMIT 1").fetchone():
+            from .codes import forget_codes
+
+            forget_codes(connection, rows_to_delete)
         kept = "SELECT max(number) - ? FROM removals"
         connection.execute(f"DELETE FROM removals WHERE number <= ({kept})", (_REMOVALS_KEPT,))  # noqa: S608
 
@@ -510,16 +523,18 @@ class _Loaded:
 
 def _refresh(connection: sqlite3.Connection, loaded: _Loaded | None, generation: int, dimensions: int) -> _Loaded:
     """Return the vectors as of the connection's transaction; only what changed since ``loaded`` is read."""
+    from .codes import read_codes, read_middle
     from .vectors import Matrix
 
     oldest, newest = connection.execute("SELECT min(number), max(number) FROM removals").fetchone()
-    last = newest or 0
-    if loaded is None or loaded.removals + 1 < (oldest or 0):
-        # Entries have an index to count them by; to count vectors, SQLite would read all of them.
+    last, middle = newest or 0, read_middle(connection)
+    is_known = loaded is not None and loaded.matrix.made_of == (middle.made_of if middle else 0)
+    if loaded is not None and is_known and loaded.removals + 1 >= (oldest or 0):
+        removed = connection.execute("SELECT row FROM removals WHERE number > ?", (loaded.removals,)).fetchall()
+        matrix = loaded.matrix.without([row[0] for row in removed])
+    else:
         (most,) = connection.execute("SELECT count(*) FROM entries").fetchone()
-        return _Loaded(generation, last, Matrix.read(dimensions, _vectors(connection, 0), most))
-    removed = connection.execute("SELECT row FROM removals WHERE number > ?", (loaded.removals,)).fetchall()
-    matrix = loaded.matrix.without([row[0] for row in removed])
+        matrix = Matrix.coded(dimensions, middle, read_codes(connection), most)
     for rows, vectors in _vectors(connection, matrix.last):
         matrix = matrix.add(rows, vectors)
     return _Loaded(generation, last, matrix)
@@ -530,6 +545,11 @@ def _vectors(connection: sqlite3.Connection, after: int) -> Iterator[tuple[list[
     added = connection.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (after,))
     while batch := added.fetchmany(_ROWS_AT_A_TIME):
         yield [row for row, _ in batch], [vector for _, vector in batch]
+
+
+def _vectors_of(connection: sqlite3.Connection, rows: Sequence[int]) -> list[tuple[int, bytes]]:
+    sql = "SELECT row, vector FROM vectors WHERE row IN (SELECT value FROM json_each(?)) ORDER BY row"
+    return connection.execute(sql, (json.dumps(rows),)).fetchall()
 
 
 def _condition(where: Where) -> tuple[str, list[str]]:
