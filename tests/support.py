@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import app_forks
 import httpx
@@ -30,6 +30,8 @@ TEMPLATE = ROOT / "template" / "{{cookiecutter.app_slug}}"
 PYTHON = sys.executable
 
 T = TypeVar("T")
+
+Process = ForkedProcess | subprocess.Popen[bytes]
 
 APP_CODE = """
 import os
@@ -74,7 +76,7 @@ def clean_environ(**more: str) -> dict[str, str]:
 class Server:
     """A served app."""
 
-    process: ForkedProcess
+    process: Process
     url: str
     log: Path
     client: httpx.Client
@@ -138,13 +140,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(folder: Path, **environ: str) -> Iterator[Server]:
-    """The app in ``folder`` under gunicorn, as ``make serve`` runs it."""
+def served(folder: Path, *, forked: bool = True, **environ: str) -> Iterator[Server]:
+    """The app in ``folder`` under gunicorn, as ``make serve`` runs it.
+
+    Args:
+        forked: whether gunicorn is forked from a process that has its modules. It starts sooner, and shares memory.
+    """
     port = free_port()
     log = folder / "server.log"
     words = ["-c", "python:firelaunch.server.gunicorn_config", "app:create_app()"]
     with log.open("ab") as out:
-        process = app_forks.start(words, folder, clean_environ(PORT=str(port), HOST="127.0.0.1", **environ), out)
+        start = app_forks.start if forked else _gunicorn
+        process = start(words, folder, clean_environ(PORT=str(port), HOST="127.0.0.1", **environ), out)
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         try:
@@ -156,7 +163,12 @@ def served(folder: Path, **environ: str) -> Iterator[Server]:
                 process.wait(timeout=30)
 
 
-def _wait_until_ready(process: ForkedProcess, client: httpx.Client, log: Path) -> None:
+def _gunicorn(words: list[str], folder: Path, environ: dict[str, str], out: IO[bytes]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gunicorn", *words]
+    return subprocess.Popen(command, cwd=folder, env=environ, stdout=out, stderr=out, start_new_session=True)
+
+
+def _wait_until_ready(process: Process, client: httpx.Client, log: Path) -> None:
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
         assert process.poll() is None, log.read_text()

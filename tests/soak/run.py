@@ -87,7 +87,7 @@ def run(
         text = text.replace('project = ""', f'project = "{emulator[1]}"')
         environ |= {"FIRELAUNCH_MODE": "emulators", "FIRESTORE_EMULATOR_HOST": emulator[0].host}
     toml.write_text(text)
-    with models() as model, served(app, OPENAI_BASE_URL=model.base_url, **environ) as server:
+    with models() as model, served(app, forked=False, OPENAI_BASE_URL=model.base_url, **environ) as server:
         pace = Pace(10.0)
         port = int(server.url.rpartition(":")[2])
         with Crowd(port, clients, pace) as crowd:

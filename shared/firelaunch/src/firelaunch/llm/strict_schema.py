@@ -220,27 +220,33 @@ class _Strict:
 def _refuse_circles(schema: Node) -> None:
     """Refuse definitions that consist only of each other: checking a value against one would never end."""
     done: set[str] = set()
-
-    def walk(node: Any, within: tuple[str, ...]) -> None:
-        if not isinstance(node, Mapping):
-            return
-        ref = node.get("$ref")
-        if isinstance(ref, str) and ref in within:
-            raise InvalidSchema(f"$ref {_quote(ref)} leads in a circle.")
-        if isinstance(ref, str) and ref not in done:
-            section, _, name = ref.removeprefix("#/").partition("/")
-            definitions = schema.get(section)
-            if isinstance(definitions, Mapping):
-                walk(definitions.get(name), (*within, ref))
-            done.add(ref)
-        for word in ("anyOf", "oneOf", "allOf"):
-            for option in node[word] if isinstance(node.get(word), list) else ():
-                walk(option, within)
-
-    walk(schema, ())
+    _follow_references(schema, schema, (), done)
     for section in ("$defs", "definitions"):
         for name in _mapping(schema.get(section, {}), f"/{section}"):
-            walk({"$ref": f"#/{section}/{name}"}, ())
+            _follow_references(schema, {"$ref": f"#/{section}/{name}"}, (), done)
+
+
+def _follow_references(schema: Node, node: Any, within: tuple[str, ...], done: set[str]) -> None:
+    """Follow the references that ``node`` consists of.
+
+    Args:
+        within: the references that led here.
+        done: those that lead in no circle; more are added.
+    """
+    if not isinstance(node, Mapping):
+        return
+    ref = node.get("$ref")
+    if isinstance(ref, str) and ref in within:
+        raise InvalidSchema(f"$ref {_quote(ref)} leads in a circle.")
+    if isinstance(ref, str) and ref not in done:
+        section, _, name = ref.removeprefix("#/").partition("/")
+        definitions = schema.get(section)
+        if isinstance(definitions, Mapping):
+            _follow_references(schema, definitions.get(name), (*within, ref), done)
+        done.add(ref)
+    for word in ("anyOf", "oneOf", "allOf"):
+        for option in node[word] if isinstance(node.get(word), list) else ():
+            _follow_references(schema, option, within, done)
 
 
 def _kinds(node: Node) -> list[str]:

@@ -122,7 +122,7 @@ def post_worker_init(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 10, 10)
     address = worker.cfg.bind[0].replace("0.0.0.0", "localhost")  # noqa: S104 - the text, not a bind
     ready = f"ready on http://{address}{getattr(worker.wsgi, 'about', '')}"
     sys.stderr.write(wrapped(ready, line_width(sys.stderr), rest="  ") + "\n")

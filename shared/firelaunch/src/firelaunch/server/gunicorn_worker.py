@@ -198,7 +198,7 @@ class _SentStream:
 
         self.conn, self.context = conn, copy_context()
         self._response, self._body = response, body
-        self.served = Served(iter(stream), client, self._frame, lambda: None)
+        self.served = Served(iter(stream), client, partial(_frame, response), _stay)
 
     def begin(self) -> Served:
         """Make the connection write as threads do, blocking with a limit, and return the stream."""
@@ -233,6 +233,7 @@ class _SentStream:
     def end(self) -> bool:
         """End the response and return whether the connection can be used again."""
         reusable = False
+        self.served.leave = _stay  # no longer leads back here, so all of the stream is freed with its last reference
         if not self.served.gone and not self.served.failed:
             with contextlib.suppress(OSError):
                 Response.close(self._response)
@@ -246,8 +247,13 @@ class _SentStream:
                 self.conn.sock.shutdown(socket.SHUT_RDWR)
         return reusable
 
-    def _frame(self, data: bytes) -> bytes:
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._response.chunked else data
+
+def _frame(response: Response, data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if response.chunked else data
+
+
+def _stay() -> None:
+    """The ``leave`` of a stream that the loop does not hold."""
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]

@@ -218,6 +218,16 @@ class TurnRun:
             raise
         finally:
             answer.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Take this turn out of what it has handed itself to.
+
+        Otherwise they would refer to each other, and only a garbage collection would free what the turn has read.
+        """
+        self.turn.llm.check = _no_check
+        if self.client is not None:
+            self.client.waits_for = self.client.add_text = None
 
     def _answer(self) -> Generator[Event | Paused, None, None]:
         outcome, left = "stopped", False
@@ -534,6 +544,10 @@ def _joined(before: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, A
         usage[name] += earlier.get(name, 0)
     usage["estimated"] = usage["estimated"] or earlier.get("estimated", False)
     return {"citations": cited, "usage": usage, "created_at": before["created_at"]}
+
+
+def _no_check() -> None:
+    """The check of a turn that has ended."""
 
 
 def _only_waits(chunks: object) -> bool:

@@ -352,6 +352,7 @@ class Response:
         if self._closed:
             return
         self._closed = True
+        self._parser = None  # they refer to each other: neither would be freed before a garbage collection
         if self._done and self._reusable:
             self._keep(self._sock)
         else:
