@@ -13,13 +13,17 @@ from .base import DELETE_FIELD, SERVER_TIME, Increment
 __all__ = ["apply_set", "apply_update"]
 
 _LEAST, _GREATEST = -(2**63), 2**63 - 1
+_PLAIN = frozenset({str, int, float, bool, type(None), datetime})
+"""The types of values that are stored as they are. Most values are of these, so they need no closer look."""
 
 
 def apply_set(data: dict[str, Any], changes: Mapping[str, Any], moment: datetime) -> dict[str, Any]:
     """Return ``data`` with ``changes`` merged in, dicts field by field. ``data`` itself does not change."""
     result = dict(data)
     for key, value in changes.items():
-        if value and _is_map(value):
+        if type(value) in _PLAIN:
+            result[key] = value
+        elif value and _is_map(value):
             old = result.get(key)
             merged = apply_set(old if isinstance(old, dict) else {}, value, moment)
             if merged or isinstance(old, dict):  # removing a field of a missing map does not create the map
@@ -49,7 +53,9 @@ def apply_update(data: dict[str, Any], changes: Mapping[str, Any], moment: datet
             old = parent_map.get(parent)
             parent_map[parent] = dict(old) if isinstance(old, dict) else {}
             parent_map = parent_map[parent]
-        if _is_map(value):
+        if type(value) in _PLAIN:
+            parent_map[key] = value
+        elif _is_map(value):
             parent_map[key] = apply_set({}, value, moment)
         else:
             _assign(parent_map, key, value, moment)

@@ -101,17 +101,18 @@ class Erasable:
 
     def users(self, writes: Sequence[Write]) -> list[str]:
         """Return the paths that the commit of ``writes`` has to verify: one for each user whose data it creates."""
-        uids = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} for uid in _owners_of(write))
-        if any(_conditioned(write, "requests") for write in writes):
-            uids = {}
+        uids: dict[str, None] = {}
+        if not any(_conditioned(write, "requests") for write in writes):
+            uids = dict.fromkeys(uid for write in writes if type(write) in {Create, Set} for uid in _owners_of(write))
         # A document that names a user is data of that user, whoever writes it.
-        uids |= dict.fromkeys(uid for write in writes for uid in self._named(write))
+        if self.user_fields:
+            uids |= dict.fromkeys(uid for write in writes for uid in self._named(write))
         conditioned = (write for write in writes if _conditioned(write, "users", "groups")) if uids else ()
         conditioned_uids = {uid for write in conditioned for uid in _owners_of(write)}
         return [Scope(self._app_id, uid).erasure() for uid in uids if uid not in conditioned_uids]
 
     def _named(self, write: Write) -> Iterator[str]:
-        if not self.user_fields or not isinstance(write, Create | Set | Update):
+        if not isinstance(write, Create | Set | Update):
             return
         for each in self.user_fields:
             if each.is_of(write.path) and (uid := _valid_uid(write.data.get(each.field))):

@@ -74,11 +74,15 @@ class _Wall:
         self._erasure = None if scope.uid is None else Scope.plain(scope).erasure()
 
     def check(self, path: str, *, document: bool) -> str:
+        self._segments(path, document=document)
+        return path
+
+    def _segments(self, path: str, *, document: bool) -> list[str]:
         segments = split(path)
         inside = segments[: len(self._root)] == self._root
         if not inside or (len(segments) % 2 == 0) is not document:
             raise ScopeViolation(reason=f"{path[:200]!r} is not a path of {'/'.join(self._root)!r}")
-        return path
+        return segments
 
     def check_paths(self, paths: Sequence[str]) -> list[str]:
         """Check paths to read together. The record of the user's own erasure may be among them."""
@@ -98,8 +102,8 @@ class _Wall:
             if copied is None:
                 raise ScopeViolation(reason=f"a {type(write).__name__} is no write")
             own.append(copied(write))
-            self.check(own[-1].path, document=True)
-            if type(write) is not Create and split(own[-1].path)[2:3] == [_AUDIT]:
+            segments = self._segments(own[-1].path, document=True)
+            if segments[2:3] == [_AUDIT] and type(write) is not Create:
                 raise ScopeViolation(reason=f"an entry of the audit log is not changed: {own[-1].path[:200]!r}")
         return own
 

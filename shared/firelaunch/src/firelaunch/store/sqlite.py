@@ -30,6 +30,9 @@ __all__ = ["SQLiteStore"]
 
 T = TypeVar("T")
 
+_Row = tuple[str, str, int, int]
+"""A document's path, its data as JSON, and when it was created and changed (microseconds since 1970)."""
+
 _BUSY_SECONDS = 30
 _PAGE = 200
 _LOG_PAGES = 4000
@@ -318,9 +321,12 @@ def _read(
 def _get_many(connection: sqlite3.Connection, paths: Sequence[str]) -> list[Document | None]:
     for path in paths:
         check_path(path)
-    rows = connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({_marks(paths)})", list(paths))  # noqa: S608
-    documents = {row[0]: _document(row) for row in rows}
+    documents = {row[0]: _document(row) for row in _rows(connection, paths)}
     return [documents.get(path) for path in paths]
+
+
+def _rows(connection: sqlite3.Connection, paths: Sequence[str]) -> Iterator[_Row]:
+    return connection.execute(f"SELECT {COLUMNS} FROM documents WHERE path IN ({_marks(paths)})", paths)  # noqa: S608
 
 
 def _marks(values: Sequence[Any]) -> str:
@@ -332,7 +338,7 @@ def _query(connection: sqlite3.Connection, query: Query) -> list[Document]:
     return [_document(row) for row in connection.execute(sql, values)]
 
 
-def _document(row: tuple[str, str, int, int]) -> Document:
+def _document(row: _Row) -> Document:
     path, data, created, updated = row
     return Document(path, decode(data), _moment(created), _moment(updated))
 
@@ -347,26 +353,22 @@ def _micros(moment: datetime) -> int:
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     check_commit(writes)
-    paths = list(dict.fromkeys(write.path for write in writes))
-    before = dict(zip(paths, _get_many(connection, paths), strict=True)) if paths else {}
-    now = _micros(datetime.now(UTC))
-    for document in before.values():
-        # If the clock was set back, a changed document must still get a time that it never had before.
-        if document is not None:
-            now = max(now, _micros(document.update_time) + 1)
+    paths = list({write.path: None for write in writes})
+    before = {row[0]: row for row in _rows(connection, paths)} if paths else {}
+    # If the clock was set back, a changed document must still get a time that it never had before.
+    now = max([_micros(datetime.now(UTC)), *(row[3] + 1 for row in before.values())])
     moment = _moment(now)
-    state: dict[str, dict[str, Any] | None] = {p: None if d is None else dict(d.data) for p, d in before.items()}
+    state: dict[str, dict[str, Any] | None] = {}
     for write in writes:
-        _check(write, before[write.path], state[write.path] is not None)
-        state[write.path] = _changed(write, state[write.path], moment)
-    verified = {write.path for write in writes if type(write) is Verify}
-    changed = {write.path for write in writes if type(write) is not Verify}
-    for path in verified - changed:
-        del state[path]
+        row = before.get(write.path)
+        exists = row is not None if write.path not in state else state[write.path] is not None
+        _check(write, None if row is None else _moment(row[3]), exists)
+        if type(write) is not Verify:
+            state[write.path] = _changed(write, row, state, moment)
     removed = [path for path, data in state.items() if data is None]
     if removed:
         connection.execute(f"DELETE FROM documents WHERE path IN ({_marks(removed)})", removed)  # noqa: S608
-    rows = [_row(path, data, before[path], now) for path, data in state.items() if data is not None]
+    rows = [_row(path, data, before.get(path), now) for path, data in state.items() if data is not None]
     sent = {write.path for write in writes if type(write) in {Create, Set}}
     check_request(sum(len(row[3]) for row in rows if row[0] in sent))
     if rows:
@@ -376,35 +378,34 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write]) -> datetime:
     return moment
 
 
-def _check(write: Write, before: Document | None, exists: bool) -> None:
+def _check(write: Write, updated_at: datetime | None, exists: bool) -> None:
     match write:
         case Create(path) if exists:
             raise AlreadyExists(reason=path)
         case Update(path) if not exists:
             raise NotFound(reason=path)
-        case Update() | Delete() if write.if_updated_at is not None:
-            if before is None or before.update_time != write.if_updated_at:
-                raise PreconditionFailed(reason=write.path)
-        case Verify(path, updated_at) if updated_at != (None if before is None else before.update_time):
+        case Update() | Delete() if write.if_updated_at is not None and updated_at != write.if_updated_at:
+            raise PreconditionFailed(reason=write.path)
+        case Verify(path, verified) if verified != updated_at:
             raise PreconditionFailed(reason=path)
 
 
-def _changed(write: Write, data: dict[str, Any] | None, moment: datetime) -> dict[str, Any] | None:
-    match write:
-        case Verify():
-            return data
-        case Delete():
-            return None
-        case Update():
-            return apply_update(data or {}, write.data, moment)
-        case Set(merge=True):
-            return apply_set(data or {}, write.data, moment)
-    return apply_set({}, write.data, moment)
+def _changed(
+    write: Write, row: _Row | None, state: dict[str, dict[str, Any] | None], moment: datetime
+) -> dict[str, Any] | None:
+    """Return a document's data after ``write``; ``state`` has the data of documents that were already changed."""
+    if isinstance(write, Delete | Verify):
+        return None
+    if isinstance(write, Create) or (isinstance(write, Set) and not write.merge):
+        return apply_set({}, write.data, moment)
+    data = state[write.path] if write.path in state else None if row is None else decode(row[1])
+    change = apply_update if isinstance(write, Update) else apply_set
+    return change(data or {}, write.data, moment)
 
 
-def _row(path: str, data: dict[str, Any], before: Document | None, now: int) -> tuple[Any, ...]:
+def _row(path: str, data: dict[str, Any], before: _Row | None, now: int) -> tuple[Any, ...]:
     collection, _, document_id = path.rpartition("/")
-    created = now if before is None else _micros(before.create_time)
+    created = now if before is None else before[2]
     text = encode(data)
     check_document(path, data, text)
     return path, collection, document_id, text, created, now

@@ -7,11 +7,12 @@ escaped. The marks are the first and the last character that exist, so times sor
 from __future__ import annotations
 
 import base64
-import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from ..errors import StoreError
 from .limits import MAX_DEPTH, check_field_name
@@ -23,8 +24,6 @@ _TIME, _STRING, _FLOAT, _BYTES = _FIRST + "t", _FIRST + "s", _FIRST + "f", _LAST
 _MARKS = (_FIRST, _LAST)
 _MOST_INT = 2**63
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-_DECODER = json.JSONDecoder()
 _AS_THEY_ARE = (bool, type(None))
 _SUSPICIOUS, _SHORT = ("", "__"), 300
 """How a field's name begins, and its length, if it may be none that Firestore takes. Others need no closer look."""
@@ -37,13 +36,15 @@ def encode(data: Mapping[str, Any]) -> str:
         StoreError: a value is of another kind, a number is out of range, a field's name is not valid, or maps and lists
             are nested too deep.
     """
-    return _ENCODER.encode(_packed_map(data, 0, 0))
+    try:
+        return to_json(_packed_map(data, 0, 0)).decode()
+    except PydanticSerializationError:
+        raise StoreError(reason="a string is not valid Unicode") from None
 
 
 def decode(text: str) -> dict[str, Any]:
     """Return the document that ``encode`` turned into ``text``."""
-    data: dict[str, Any] = _DECODER.raw_decode(text)[0]
-    return _unpacked_map(data)
+    return _unpacked_map(from_json(text))
 
 
 def encode_scalar(value: Any) -> Any:
@@ -115,8 +116,9 @@ def _packed_map(value: Mapping[Any, Any], depth: int, path: int) -> dict[str, An
     for key, item in value.items():
         if type(key) is not str or key[:2] in _SUSPICIOUS or path + len(key) > _SHORT:
             check_field_name(key, path)
-        # Most items are strings without a mark. A call for each of them would cost noticeable time.
-        if type(item) is str and not item.startswith(_MARKS):
+        # Most items are strings without a mark, or small numbers. A call for each of them would cost noticeable time.
+        kind = type(item)
+        if (kind is str and not item.startswith(_MARKS)) or (kind is int and -_MOST_INT <= item < _MOST_INT):
             packed[key] = item
         else:
             packed[key] = _packed(item, depth + 1, path + len(key.encode("utf-8", "replace")) + 1)
