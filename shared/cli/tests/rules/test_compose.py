@@ -319,6 +319,7 @@ def test_a_path_that_is_added_to_scope_is_kept_at_once(method: Any, monkeypatch:
     texts = [f"match {path} {{ allow read; }}" for path in ("/users/{u}/boxes/{id}", "/users/{u}/boxes/{r=**}")]
     assert all(built_rules(fragment(text)).apps for text in texts)
     monkeypatch.setattr(Scope, "boxes", method, raising=False)
+    monkeypatch.setattr("firelaunch_cli.rules.fragment.kept", kept.__wrapped__)  # which a process derives once
     for text in texts:
         assert "boxes" in refusals(text)[0]
     assert built_rules(fragment("match /users/{u}/other/{id} { allow read; }")).apps
@@ -337,6 +338,7 @@ def test_a_path_of_scope_that_cannot_be_known_stops_the_composer(
     method: Any, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Scope, "unknown", method, raising=False)
+    monkeypatch.setattr("firelaunch_cli.rules.fragment.kept", kept.__wrapped__)  # which a process derives once
     with pytest.raises(TypeError, match=f"Scope.unknown .*{says}"):
         built_rules(fragment("match /notes/{n} { allow read; }"))
 

@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from firelaunch.store.reserved_paths import Pattern
@@ -191,6 +192,7 @@ def _documents(text: str) -> Match:
     return documents[0]
 
 
+@lru_cache(maxsize=1)
 def _read_base(text: str) -> _Base:
     mark = MARKER.search(text)
     if mark:

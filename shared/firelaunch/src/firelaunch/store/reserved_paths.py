@@ -49,6 +49,7 @@ def kept_names() -> frozenset[str]:
     return frozenset(names)
 
 
+@cache
 def kept(scope: type[Scope] = Scope) -> tuple[Pattern, ...]:
     """Return the patterns of firelaunch's own documents: everything below each collection that a ``Scope`` can build.
 
