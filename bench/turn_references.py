@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from typing import Any
 
@@ -14,6 +15,37 @@ HISTORY = 12
 
 FIRST, SECOND, THIRD = (209, 222, 154, 452), (616, 147), (250, 579, 632, 294, 291, 798)
 """Bytes of the rows that a turn of ours writes: when the message is admitted, the answer's own, and what it cost."""
+
+
+class Rows:
+    """As much history and as many rows of the same size as a turn of ours, in SQLite, with nothing checked."""
+
+    def __init__(self) -> None:
+        self._store = sqlite3.connect(os.environ["DATA"], isolation_level=None, check_same_thread=False)
+        self._lock = threading.Lock()
+        self._store.execute("PRAGMA journal_mode = WAL")
+        self._store.execute("PRAGMA synchronous = NORMAL")
+        self._store.execute("CREATE TABLE messages (id TEXT PRIMARY KEY, chat TEXT, at REAL, role TEXT, data TEXT)")
+        self._store.execute("CREATE INDEX of_chat ON messages (chat, at)")
+        self._store.execute("CREATE TABLE rows (id TEXT PRIMARY KEY, data TEXT)")
+
+    def commit(self, sizes: tuple[int, ...], *messages: tuple[str, str, str]) -> None:
+        """Write messages (chat, role, text), and rows of ``sizes`` bytes."""
+        with self._lock:
+            self._store.execute("BEGIN IMMEDIATE")
+            for chat, role, text in messages:
+                values = (secrets.token_hex(16), chat, time.time(), role, json.dumps({"text": text}))
+                self._store.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?)", values)
+            rows = [(secrets.token_hex(16), json.dumps({"text": "x" * size})) for size in sizes]
+            self._store.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", rows)
+            self._store.execute("COMMIT")
+
+    def history(self, chat: str) -> Any:
+        """The chat's latest messages, as the model takes them."""
+        query = "SELECT role, data FROM messages WHERE chat = ? ORDER BY at DESC LIMIT ?"
+        with self._lock:
+            found = self._store.execute(query, (chat, HISTORY)).fetchall()
+        return [{"role": role, "content": json.loads(data)["text"]} for role, data in reversed(found)]
 
 
 def fastapi_app() -> Any:
@@ -25,34 +57,42 @@ def fastapi_app() -> Any:
     class Message(BaseModel):
         text: str
 
-    app, client = FastAPI(), AsyncOpenAI()
-    store = sqlite3.connect(os.environ["DATA"], isolation_level=None)
-    store.execute("PRAGMA journal_mode = WAL")
-    store.execute("PRAGMA synchronous = NORMAL")
-    store.execute("CREATE TABLE messages (id TEXT PRIMARY KEY, chat TEXT, at REAL, role TEXT, data TEXT)")
-    store.execute("CREATE INDEX of_chat ON messages (chat, at)")
-    store.execute("CREATE TABLE rows (id TEXT PRIMARY KEY, data TEXT)")
-
-    def commit(sizes: tuple[int, ...], *messages: tuple[str, str, str]) -> None:
-        store.execute("BEGIN IMMEDIATE")
-        for chat, role, text in messages:
-            values = (secrets.token_hex(16), chat, time.time(), role, json.dumps({"text": text}))
-            store.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?)", values)
-        rows = [(secrets.token_hex(16), json.dumps({"text": "x" * size})) for size in sizes]
-        store.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", rows)
-        store.execute("COMMIT")
+    app, client, rows = FastAPI(), AsyncOpenAI(), Rows()
 
     @app.post("/v1/chats/{chat}/messages")
     async def send(chat: str, message: Message) -> dict[str, Any]:
-        commit(FIRST[1:], (chat, "user", message.text))
-        query = "SELECT role, data FROM messages WHERE chat = ? ORDER BY at DESC LIMIT ?"
-        found = store.execute(query, (chat, HISTORY)).fetchall()
-        history: Any = [{"role": role, "content": json.loads(data)["text"]} for role, data in reversed(found)]
+        rows.commit(FIRST[1:], (chat, "user", message.text))
+        history = rows.history(chat)
         answer = await client.chat.completions.create(model="bench", messages=history, max_tokens=1024)
         text = answer.choices[0].message.content or ""
-        commit(SECOND[1:], (chat, "assistant", text))
-        commit(THIRD)
+        rows.commit(SECOND[1:], (chat, "assistant", text))
+        rows.commit(THIRD)
         used = answer.usage.completion_tokens if answer.usage else 0
+        return {"message": {"role": "assistant", "text": text}, "usage": {"output_tokens": used}}
+
+    return app
+
+
+def floor_app() -> Any:
+    """What a turn of ours takes at least: Flask, our connection to the model, and the rows; nothing is checked."""
+    from firelaunch.llm.deadline import Deadline
+    from firelaunch.llm.wire.http import Transport
+    from flask import Flask, request
+
+    app, transport, rows = Flask("floor"), Transport(os.environ["OPENAI_BASE_URL"]), Rows()
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}
+
+    @app.post("/v1/chats/<chat>/messages")
+    def send(chat: str) -> dict[str, Any]:
+        rows.commit(FIRST[1:], (chat, "user", request.get_json()["text"]))
+        asked = {"model": "bench", "messages": rows.history(chat), "max_tokens": 1024}
+        deadline = Deadline(time.monotonic() + 60, 60, 60)
+        response = transport.post("/chat/completions", headers, json.dumps(asked).encode(), deadline)
+        answer = json.loads(response.text())
+        text = answer["choices"][0]["message"]["content"]
+        rows.commit(SECOND[1:], (chat, "assistant", text))
+        rows.commit(THIRD)
+        used = answer["usage"]["completion_tokens"]
         return {"message": {"role": "assistant", "text": text}, "usage": {"output_tokens": used}}
 
     return app

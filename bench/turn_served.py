@@ -2,8 +2,10 @@
 
 The model answers at once (``bench/relay_upstream.py``), so what is measured is what each server adds. Ours does the
 whole turn on SQLite: token, admission, history, metering and settling. FastAPI with AsyncOpenAI reads as much history
-and writes as many rows of the same size to SQLite, in three commits, and checks nothing. LiteLLM and nginx pass the
-call on; the bare Flask route does nothing. Servers take turns, each on one core, the model and clients on the other.
+and writes as many rows of the same size to SQLite, in three commits, and checks nothing. The floor is what a turn takes
+at least under gunicorn and Flask: our own connection to the model and the same three commits. LiteLLM and nginx pass
+the call on; the bare Flask route does nothing. Servers take turns, each on one core, the model and clients on the
+other.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ from bench.report import SHORT, Report, size
 AT_ONCE = size((1, 16, 64), (4,))
 TURNS = size(400, 8)
 ROUNDS = size(3, 1)
-US, FASTAPI, LITELLM, NGINX, FLASK = "firelaunch", "fastapi + AsyncOpenAI", "litellm", "nginx", "bare Flask"
+US, FASTAPI, LITELLM, NGINX = "firelaunch", "fastapi + AsyncOpenAI", "litellm", "nginx"
+FLASK, FLOOR = "bare Flask", "floor"
 MASTER_KEY = f"sk-{secrets.token_hex(32)}"
 LITELLM_VENV = ROOT / "build" / "litellm"
 
@@ -96,6 +99,7 @@ def figures(report: Report, at_once: int, direct: Load, found: dict[str, Load]) 
     us, usual = found[US], found[FASTAPI]
     report.ratio(f"added_p50_vs_fastapi_openai_{at_once}", (us.p50 - direct.p50) / (usual.p50 - direct.p50))
     report.ratio(f"turn_cpu_vs_fastapi_openai_{at_once}", us.cpu / usual.cpu)
+    report.ratio(f"turn_cpu_vs_floor_{at_once}", us.cpu / found[FLOOR].cpu)
     if LITELLM in found:
         report.ratio(f"added_p50_vs_litellm_{at_once}", (us.p50 - direct.p50) / (found[LITELLM].p50 - direct.p50))
 
@@ -161,6 +165,7 @@ def available() -> Iterator[tuple[str, Server]]:
     """The servers that can be run here."""
     yield US, firelaunch
     yield FASTAPI, fastapi
+    yield FLOOR, floor
     yield FLASK, flask
     if shutil.which("nginx"):
         yield NGINX, passing
@@ -187,17 +192,35 @@ def turn(port: int, uid: str) -> bytes:
 @contextlib.contextmanager
 def fastapi(port: int, at_once: int) -> Iterator[Target]:
     """FastAPI with AsyncOpenAI and SQLite."""
-    with tempfile.TemporaryDirectory() as scratch:
-        env = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "OPENAI_API_KEY": "none", "DATA": f"{scratch}/data"}
+    with environment(port) as env:
         app = "bench.turn_references:fastapi_app"
         yield from reference(["uvicorn", "--factory", app, "--no-access-log"], at_once, env)
 
 
 @contextlib.contextmanager
+def floor(port: int, at_once: int) -> Iterator[Target]:
+    """Flask under gunicorn's threads, with our connection to the model and SQLite."""
+    with environment(port) as env:
+        yield from reference([*threads(at_once), "bench.turn_references:floor_app()"], at_once, env)
+
+
+@contextlib.contextmanager
 def flask(_port: int, at_once: int) -> Iterator[Target]:
     """A bare Flask route under gunicorn's threads."""
-    command = ["gunicorn", "--threads", str(at_once + 4), "--no-control-socket", "--keep-alive", "75"]
-    yield from reference([*command, "bench.turn_references:flask_app()"], at_once, {})
+    yield from reference([*threads(at_once), "bench.turn_references:flask_app()"], at_once, {})
+
+
+def threads(at_once: int) -> list[str]:
+    """gunicorn with a thread for each client."""
+    return ["gunicorn", "--threads", str(at_once + 4), "--no-control-socket", "--keep-alive", "75"]
+
+
+@contextlib.contextmanager
+def environment(port: int) -> Iterator[dict[str, str]]:
+    """Where a reference finds the model and its database."""
+    with tempfile.TemporaryDirectory() as scratch:
+        address = f"http://127.0.0.1:{port}/v1"
+        yield {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": "none", "DATA": f"{scratch}/data"}
 
 
 def reference(command: list[str], at_once: int, env: dict[str, str]) -> Iterator[Target]:

@@ -65,21 +65,21 @@ class UserLimits:
             RateLimited: all of the user's places are taken, or the requests of this minute are used up.
         """
         with self._slots.held(user.uid):
+            plan = self._last_plan(user.scope.root)
             if rate is not None and rate != "requests":
-                self._count(user, rate)
-            self._count(user, "requests")
+                self._count(user, rate, plan)
+            self._count(user, "requests", plan)
             yield
 
-    def _count(self, user: Caller, rate: RateName) -> None:
-        per_minute = self._per_minute(user, rate)
+    def _count(self, user: Caller, rate: RateName, plan: Plan | None) -> None:
+        per_minute = self._per_minute(plan, rate)
         # Each number has a pace of its own, in which users of plans with that number are counted.
         pace = self._paces.get((rate, per_minute)) or self._paces.setdefault((rate, per_minute), Pace(per_minute))
         seconds = pace.admit(user.uid)
         if seconds:
             raise RateLimited(retry_after=seconds)
 
-    def _per_minute(self, user: Caller, rate: RateName) -> int:
-        plan = self._last_plan(user.scope.root)
+    def _per_minute(self, plan: Plan | None, rate: RateName) -> int:
         if plan is None:
             return self._highest[rate]
         found: int = plan.rates.get(rate, getattr(self._rates, rate))

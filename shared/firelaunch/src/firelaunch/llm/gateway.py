@@ -420,7 +420,7 @@ class ModelSession:
         if tools:
             yield from self._stream_with_tools(call, tools, tool_steps, approvals)
             return
-        if self.searches and shape is None:
+        if self.searches and self.gateway.searches and shape is None:
             call = replace(call, searches=self.gateway.searches)
         cache = self.gateway.cache
         # An answer with a web search is not cached: it is about today, and its sources belong to it.

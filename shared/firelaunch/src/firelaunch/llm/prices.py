@@ -98,7 +98,7 @@ class Prices:
             SettingsError: the model has no price.
         """
         plain = TokenCounts(input_tokens, output=output_tokens)
-        kinds = [plain, replace(plain, cache_write=input_tokens)]
+        kinds = [plain, TokenCounts(input_tokens, output=output_tokens, cache_write=input_tokens)]
         if audio_tokens:
             kinds += [
                 replace(plain, audio=audio_tokens),

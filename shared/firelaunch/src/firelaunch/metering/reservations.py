@@ -115,7 +115,7 @@ class Day:
             for name in ("minute_requests", "minute_uploads")
             if name in self.data
         }
-        own = replace(self, before={}).counted_in(minute, counter)
+        own = self.number(f"minute_{counter}") if self.data.get("minute") == minute else 0
         return others | {"minute": minute, f"minute_{counter}": own + 1}
 
     def reservations(self, now: datetime, *, expired: bool) -> dict[str, int]:

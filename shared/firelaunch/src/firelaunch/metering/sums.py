@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from ..scope import Scope
@@ -177,7 +178,7 @@ def add_request(tree: Tree, fact: Mapping[str, Any]) -> None:
     _add(tree, "requests", _cell(fact, REQUEST_PARTS), figures)
     for measure in MEASURES:
         if (milliseconds := fact.get(f"{measure}_ms")) is not None:
-            _add(tree, "times", f"{_part(fact['kind'])}|{measure}", {bucket_of(milliseconds): 1})
+            _add(tree, "times", f"{_part(str(fact['kind'] or '-'))}|{measure}", {bucket_of(milliseconds): 1})
 
 
 def added(trees: Iterable[Mapping[str, Any]]) -> Tree:
@@ -194,7 +195,7 @@ def added(trees: Iterable[Mapping[str, Any]]) -> Tree:
 def hour_write(scope: Scope, hour: str, tree: Tree, shard: int | None = None) -> Set:
     """Return the write that adds ``tree`` to one of the hour's documents: ``shard``, or one of the first at random."""
     chosen = random.randrange(QUIET_SHARDS) if shard is None else shard  # noqa: S311 - spreads writes, keeps no secret
-    start = datetime.strptime(hour, "%Y-%m-%dT%H").replace(tzinfo=UTC)
+    start = datetime.fromisoformat(f"{hour}:00Z")
     fields = {"hour": hour, "delete_at": start + timedelta(days=_KEPT_DAYS)}
     return Set(scope.hour_sum(hour, chosen), {**fields, **_increments(tree)}, merge=True)
 
@@ -214,12 +215,12 @@ def user_writes(user: Scope, day: str, figures: Mapping[str, int]) -> list[Set]:
     """Return the writes that add ``figures`` to what the user used in a day and in its month."""
     if user.uid is None:
         return []
-    noon = datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC)
+    midnight = datetime.fromisoformat(f"{day}T00:00Z")
     increments = {name: Increment(figure) for name, figure in figures.items()}
     return [
         Set(
             user.user_sum(period),
-            {"uid": user.uid, "period": period, "delete_at": noon + timedelta(days=_USER_DAYS), **increments},
+            {"uid": user.uid, "period": period, "delete_at": midnight + timedelta(days=_USER_DAYS), **increments},
             merge=True,
         )
         for period in (day, day[:7])
@@ -250,11 +251,12 @@ def _add(tree: Tree, group: str, cell: str, figures: Mapping[str, int]) -> None:
 
 
 def _cell(values: Mapping[str, Any], parts: tuple[str, ...]) -> str:
-    return "|".join(_part(values.get(part)) for part in parts)
+    return "|".join([_part(str(values.get(part) or "-")) for part in parts])
 
 
-def _part(value: object) -> str:
+@lru_cache(maxsize=1024)
+def _part(text: str) -> str:
     """Return a part of a cell's name: one that is a valid field name with or without the other parts."""
-    text = str(value or "-").replace("|", "/").replace("\0", "")
+    text = text.replace("|", "/").replace("\0", "")
     text = text.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
     return text.strip("_") or "-" if _RESERVED.fullmatch(text) else text

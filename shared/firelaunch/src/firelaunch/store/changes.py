@@ -21,9 +21,10 @@ def apply_set(data: dict[str, Any], changes: Mapping[str, Any], moment: datetime
     """Return ``data`` with ``changes`` merged in, dicts field by field. ``data`` itself does not change."""
     result = dict(data)
     for key, value in changes.items():
-        if type(value) in _PLAIN:
+        kind = type(value)
+        if kind in _PLAIN:
             result[key] = value
-        elif value and _is_map(value):
+        elif kind is not Increment and value and _is_map(value):
             old = result.get(key)
             merged = apply_set(old if isinstance(old, dict) else {}, value, moment)
             if merged or isinstance(old, dict):  # removing a field of a missing map does not create the map

@@ -241,8 +241,9 @@ def configure_logs(*, structured: bool, project: str = "", content: bool = False
         content: whether the logs may contain users' texts and models' answers.
         laptop: whether the app runs on a laptop, where mistakes in code are shown with their messages.
     """
-    # Our lines don't show the caller, so don't look it up for each (https://docs.python.org/3/howto/logging.html#optimization).
+    # Our lines show neither the caller nor the thread, so don't look them up for each (https://docs.python.org/3/howto/logging.html#optimization).
     logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _Handler(sys.stderr)
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(

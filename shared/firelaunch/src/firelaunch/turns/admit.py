@@ -286,8 +286,8 @@ class Turns:
         body = "\n".join([chat_id, text, *(str(each["id"]) for each in attachments.references)])
         body_hash = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
         now = self._services.clock()
-        send = Send(place, chat_id, text, request_id, request_id, body_hash, now)
-        return replace(send, attachments=attachments.references, new_attachments=attachments.new)
+        files = attachments.references, attachments.new
+        return Send(place, chat_id, text, request_id, request_id, body_hash, now, *files)
 
     def _begin(
         self,
