@@ -209,7 +209,7 @@ class Shard:
             (entry.id, entry.document, entry.text, _json(entry.tags), _json(entry.place)),
         )
         if self._marked:
-            columns = [" ".join(terms) for terms in (analyzed.words, analyzed.fragments, analyzed.marks)]
+            columns = map(" ".join, analyzed.columns)
             sql = "INSERT INTO terms (rowid, words, fragments, marks) VALUES (?, ?, ?, ?)"
             connection.execute(sql, (inserted.lastrowid, *columns))
         else:

@@ -154,29 +154,22 @@ class Analyzed:
     language: str
 
     @property
-    def words(self) -> list[str]:
-        """The terms that are no fragments."""
-        return [term for term in self.terms if is_word(term)]
+    def columns(self) -> tuple[list[str], list[str], list[str]]:
+        """The terms that are no fragments, the fragments, and the marks.
 
-    @property
-    def fragments(self) -> list[str]:
-        """The terms that are fragments."""
-        return [term for term in self.terms if not is_word(term)]
-
-    @property
-    def marks(self) -> list[str]:
-        """The mark of its language and, if it has fragments, each of its words once.
-
-        They count nothing. A search takes texts of a language by the first, and leaves out texts with a word by the
-        others.
+        Marks are that of its language and, if it has fragments, each of its words once. They count nothing. A search
+        takes texts of a language by the first, and leaves out texts with a word by the others.
         """
-        words = self.words
-        return [mark_of(self.language), *(dict.fromkeys(words) if len(words) < len(self.terms) else ())]
+        words = [term for term in self.terms if term[0] != _FRAGMENT]
+        if len(words) == len(self.terms):
+            return words, [], [mark_of(self.language)]
+        fragments = [term for term in self.terms if term[0] == _FRAGMENT]
+        return words, fragments, [mark_of(self.language), *dict.fromkeys(words)]
 
     @property
     def length(self) -> int:
         """The number of its terms and marks."""
-        return len(self.terms) + len(self.marks)
+        return len(self.terms) + len(self.columns[2])
 
 
 @dataclass(frozen=True, slots=True)
