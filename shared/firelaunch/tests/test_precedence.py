@@ -130,6 +130,31 @@ def test_the_interpreter_switches_threads_faster_while_there_is_background_work_
 
 
 @pytest.mark.usefixtures("patient")
+def test_a_job_pauses_before_it_stores_its_end_and_its_thread_before_the_next_job(tmp_path: Path) -> None:
+    handlers, kind = Handlers(), Kind("note", Nothing)
+
+    @handlers.on(kind)
+    def handle(_: JobRun, __: Nothing) -> None:
+        use_the_processor()
+        precedence._claims[0] = time.monotonic() + LONG
+
+    with embedded_site(tmp_path, settings=JOB_SETTINGS, started=False) as site:
+        jobs, scope = site.services.jobs, Scope("demo", "ada")
+        job = jobs.enqueue(scope, kind, Nothing())
+        thread = threading.Thread(target=Runner(site.services, handlers, Shutdown()).run, args=(job.id,))
+        thread.start()
+        until(lambda: 0 in precedence._claims)
+        thread.join(0.05)
+        assert not jobs.get(scope, job.id).finished
+        precedence._claims[0] = time.monotonic()
+        with precedence._changed:
+            precedence._changed.notify_all()
+        until(lambda: jobs.get(scope, job.id).finished)
+        thread.join()
+        precedence._claims.clear()
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_job_pauses_at_its_checks_while_a_request_is_answered_and_its_own_delivery_is_no_request(
     tmp_path: Path,
 ) -> None:

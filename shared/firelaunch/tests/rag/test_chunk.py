@@ -8,7 +8,7 @@ import pytest
 from firelaunch.rag.chunk import Chunking, DocumentChunk, chunks
 from firelaunch.rag.parse.base import KINDS, MAX_BLOCK, Block, Draft, document_text, place
 from firelaunch.rag.parse.text import MAX_GAP, paragraphs
-from firelaunch.rag.tokens import count_tokens
+from firelaunch.rag.tokens import count_tokens, token_bound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,6 +111,12 @@ def test_blocks_do_not_overlap_and_are_bounded(drafts: list[Draft]) -> None:
         assert block.start >= end
         assert 0 < len(block.text) <= MAX_BLOCK
         end = block.end
+
+
+@given(st.text() | st.text("ab1_ \u4e00\u0e01", max_size=60))
+@settings(deadline=None)
+def test_a_text_has_at_most_twice_as_many_tokens_as_characters(text: str) -> None:
+    assert max(count_tokens(text), token_bound(text)) <= 2 * len(text)
 
 
 def test_a_long_text_without_any_break_is_cut_by_length() -> None:

@@ -253,7 +253,8 @@ def _split(
     pattern, next_rank = _BREAKS[breaks[0][0]], breaks[0][1]
     ends = [match.end() for match in pattern.finditer(text, start, end) if match.end() < end]
     for stop in [*ends, end]:
-        if len(breaks) > optional + 1 or _tokens(text[start:stop], rank) > size:
+        # A text has at most twice as many tokens as characters, so most words need not be counted here.
+        if len(breaks) > optional + 1 or (2 * (stop - start) > size and _tokens(text[start:stop], rank) > size):
             yield from _split(text, start, stop, rank, breaks[1:], optional, size)
         else:
             yield start, stop, rank

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import Fenced, FirelaunchError
+from ..precedence import give_way
 from ..scope import Scope
 from ..store.fence import Fence
 from .chunk import DocumentChunk, chunks
@@ -128,7 +129,7 @@ def build(
     analyzer = Analyzer(version.language)
     ids: list[str] = []
     occurrences: Counter[str] = Counter()
-    document_chunks = (chunk for chunk in chunks(blocks, version.chunking) if chunk.text.strip())
+    document_chunks = _not_empty(chunks(blocks, version.chunking))
     try:
         while window := list(islice(document_chunks, WINDOW)):
             languages = analyzer.languages([chunk.text for chunk in window])
@@ -151,6 +152,13 @@ def build(
         if fence is not None and generation:
             _remove_if_gone(index, scope, version.id, document, ids, fence)
         raise
+
+
+def _not_empty(document_chunks: Iterable[DocumentChunk]) -> Iterator[DocumentChunk]:
+    for chunk in document_chunks:
+        give_way()
+        if chunk.text.strip():
+            yield chunk
 
 
 def _remove_if_gone(

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..errors import BadRequest, FirelaunchError, Interrupted, ScopeViolation
 from ..jobs.base import Job, Kind
 from ..jobs.lease import Later, Lease, LeaseLost, take
-from ..precedence import background
+from ..precedence import background, give_way
 from ..services.bundle import Services
 from ..shutdown import Shutdown
 from ..store.fence import begun_at
@@ -82,6 +82,7 @@ class Runner:
             part.set(JOB_OUTCOME, lease.outcome)
             if lease.outcome in {"failed", "dead"}:
                 part.fail("job_failed")
+        give_way()
         return "ran"
 
     def _span(self, lease: Lease) -> Span | NoSpan:
@@ -121,6 +122,7 @@ class Runner:
         # `begun_at` keeps the job's commits from writing for a user who is erased after the lease was taken.
         with begun_at(lease.taken_at), _renewed(lease, self._jobs.policy.lease_seconds / 3, kind.seconds):
             done = handler(run, payload) or JobDone()
+            give_way()
             lease.finish("succeeded", done.result, services.store.check(done.writes))
 
     def _give_back(self, lease: Lease, seconds: float) -> None:
