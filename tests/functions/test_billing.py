@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from firelaunch.billing.reconcile import Reconciliation
+from firelaunch.errors import FirelaunchError
 from firelaunch.functions.stripe_webhook import reconciliation_app
+from firelaunch.functions.wiring import build_reconciliation, build_webhook
 from firelaunch.jobs.oidc import ServiceAccountTokens
 from firelaunch.store.base import DocumentStore
 from firelaunch.testing.certificates import CertificateServer
@@ -222,10 +224,18 @@ def test_it_does_not_start_where_it_would_be_open_or_blind(
     app: str, without: str, more: dict[str, str], said: str
 ) -> None:
     environ = {key: value for key, value in (GOOD | more).items() if key != without}
+    build = {"webhook": build_webhook, "reconciliation": build_reconciliation}[app]
+    with pytest.raises(FirelaunchError) as refused:
+        build(clean_environ(**environ))
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("app", ["webhook", "reconciliation"])
+def test_what_does_not_start_ends_its_process_with_the_reason(app: str) -> None:
     command = [PYTHON, "-c", f"import main; main.{app}()"]
-    done = subprocess.run(command, cwd=ROOT / "functions", env=clean_environ(**environ), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT / "functions", env=clean_environ(), capture_output=True, text=True)
     assert done.returncode != 0
-    assert said in done.stderr
+    assert "GOOGLE_CLOUD_PROJECT is not set" in done.stderr
 
 
 def test_nothing_of_stripes_package_is_imported_before_it_is_needed() -> None:

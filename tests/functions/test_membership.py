@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+from firelaunch.errors import FirelaunchError
+from firelaunch.functions.wiring import build_membership
 from firelaunch.store.base import DocumentStore, Set
 from firelaunch.testing.accounts import AccountServer
 from firelaunch.testing.emulator import Emulator, unsigned_token
@@ -227,7 +229,13 @@ def test_a_browser_may_call_it_from_any_page_and_is_told_so_without_a_token(star
     ],
 )
 def test_it_does_not_start_where_it_would_be_open_or_blind(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(FirelaunchError) as refused:
+        build_membership(clean_environ(**environ))
+    assert said in str(refused.value)
+
+
+def test_what_does_not_start_ends_its_process_with_the_reason() -> None:
     command = [PYTHON, "-c", "import main; main.door()"]
-    done = subprocess.run(command, cwd=ROOT / "functions", env=clean_environ(**environ), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT / "functions", env=clean_environ(), capture_output=True, text=True)
     assert done.returncode != 0
-    assert said in done.stderr
+    assert "GOOGLE_CLOUD_PROJECT is not set" in done.stderr
