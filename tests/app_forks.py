@@ -213,8 +213,9 @@ def _main() -> None:
     words = _serve(address)
     if program == "gunicorn":
         from gunicorn.app.wsgiapp import run
+        from gunicorn.config import Chdir
 
-        words = ["--chdir", str(Path.cwd()), *words]  # its default is the folder in which it was imported
+        Chdir.default = str(Path.cwd())  # it is the folder in which gunicorn was imported
     else:
         from functions_framework._cli import _cli as run
     sys.argv = [program, *words]

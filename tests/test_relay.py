@@ -376,6 +376,31 @@ def test_the_first_text_does_not_wait_though_a_role_came_before_it(
         server.kill()
 
 
+def test_thoughts_gather_but_for_the_first_of_an_answer(app_folder: Path, serve: Callable[..., Server]) -> None:
+    change_workflow(app_folder, GOES_ON + GATHERS_FOR_EVER)
+    toml = app_folder / "firelaunch.toml"
+    toml.write_text(toml.read_text().replace("[models.openai]", "[models.openai]\nshow_thinking = true"))
+    thought = b'data: {"choices": [{"index": 0, "delta": {"reasoning_content": "%b"}, "finish_reason": null}]}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    with ModelServer(Reply(words=["many "], hang_after=1)) as model, ExitStack() as clients:
+        server, _, _ = start(serve, app_folder, model)
+
+        def begun(text: bytes) -> socket.socket:
+            user = server.sign_in(f"user{len(model.requests)}")
+            sock = clients.enter_context(asked(server, user, user.new_chat()))
+            read_until(sock, text)
+            return sock
+
+        for _ in range(20):
+            begun(b"many ")
+        model.script = [Raw([head + thought % b"first", thought % b"second"], pace=0.3, hang=True)]
+        sock = begun(b"first")
+        sock.settimeout(0.8)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        server.kill()
+
+
 def test_the_first_words_of_an_answer_do_not_wait_until_more_has_gathered(
     app_folder: Path, serve: Callable[..., Server]
 ) -> None:

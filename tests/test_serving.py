@@ -491,6 +491,30 @@ assert len(model.request(["tea"], query=True, seconds=5).vectors) == 1
         assert heavy_of(loaded_by(code, app_folder, SERVER=server.base_url)) == {"numpy"}
 
 
+@pytest.mark.parametrize(
+    ("toml", "environ", "expected"),
+    [
+        ("[cloud]\nconcurrency = 2000\n", {}, 2000),
+        ("[cloud]\nconcurrency = 2000\n", {"CONCURRENCY": "7"}, 7),
+        ("[cloud]\n", {}, 80),
+        ("[cloud]\nconcurrency = true\n", {}, 80),
+        ("[cloud]\nconcurrency = -1\n", {}, 80),
+        ("cloud = 1\n", {}, 80),
+        ("no toml", {}, 80),
+        (None, {}, 80),
+    ],
+)
+def test_a_process_answers_as_many_requests_at_a_time_as_the_environment_says_or_else_the_settings(
+    tmp_path: Path, toml: str | None, environ: dict[str, str], expected: int
+) -> None:
+    if toml is not None:
+        (tmp_path / "firelaunch.toml").write_text(toml)
+    code = "from firelaunch.server import gunicorn_config as it; print(it.threads - it.SPARE_THREADS)"
+    around = clean_environ(**environ)
+    done = subprocess.run([PYTHON, "-c", code], env=around, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == expected
+
+
 def test_a_worker_collects_no_garbage_while_it_imports_the_app_and_does_so_from_then_on() -> None:
     code = (
         "import gc\n"

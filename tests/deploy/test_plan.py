@@ -685,6 +685,17 @@ def test_an_id_that_cannot_be_deployed_is_refused(more: dict[str, str], variant:
         app_service(settings(tmp_path / "app", variant, **more), PLACE)
 
 
+def test_more_requests_at_a_time_than_an_instance_of_cloud_run_takes_are_refused(tmp_path: Path) -> None:
+    for asked in (1_000, 1_001):
+        found = settings(tmp_path / str(asked))
+        found = found.model_copy(update={"cloud": found.cloud.model_copy(update={"concurrency": asked})})
+        if asked == 1_000:
+            assert app_service(found, PLACE).concurrency == asked
+        else:
+            with pytest.raises(SettingsError, match=r"cloud\.concurrency is 1001: .* 1000 requests at a time at most"):
+                app_service(found, PLACE)
+
+
 def test_traffic_is_held_back_only_where_something_serves_already(tmp_path: Path) -> None:
     """A service whose first revision never came up is deployed as a new one is: nothing serves that could go on."""
     assert not Live({"spec": {}, "status": {"latestCreatedRevisionName": "x-00001"}}).ever_ready

@@ -57,14 +57,14 @@ def test_a_stream_that_came_back_from_the_hub_may_go_there_again(
     assert call.hand_over(sockets[1])
 
 
-def test_what_comes_before_the_first_text_is_no_beginning() -> None:
+def test_what_holds_nothing_of_the_answer_is_no_beginning() -> None:
     call = Deadline(time.monotonic() + 60, 60, 60)
-    call.record_arrival(text=False)
-    assert not call.has_text
-    call.record_arrival(text=True)
-    assert call.has_text
-    call.record_arrival(text=False)
-    assert call.has_text, "and it stays one"
+    call.record_arrival(begun=False)
+    assert not call.has_begun
+    call.record_arrival(begun=True)
+    assert call.has_begun
+    call.record_arrival(begun=False)
+    assert call.has_begun, "and it stays one"
 
 
 def test_from_a_sign_of_life_on_silence_is_counted_anew_and_is_still_that_before_the_first_token() -> None:

@@ -256,6 +256,9 @@ _ACCOUNT_ID = 30
 """Characters of a service account's id at most; six at least
 (https://cloud.google.com/iam/docs/service-accounts-create)."""
 
+_MOST_REQUESTS = 1_000
+"""Requests of an instance at a time at most (https://cloud.google.com/run/docs/about-concurrency)."""
+
 _DATABASE_ID = 4
 """Characters of a named database's id at least (https://cloud.google.com/firestore/docs/manage-databases)."""
 
@@ -395,7 +398,7 @@ def app_service(settings: Settings, place: Place, declared: Declarations = NOTHI
         declared: what the app's code declares.
 
     Raises:
-        SettingsError: its id is reserved, or too short for a database of its own.
+        SettingsError: its id is reserved, or too short for a database of its own; its concurrency is above Cloud Run's.
     """
     app, cloud = settings.app.id, settings.cloud
     _check(settings)
@@ -473,6 +476,11 @@ def _check(settings: Settings) -> None:
         raise SettingsError(
             f"firelaunch.toml: app.id is {app!r}, {len(app)} characters: Google's addresses leave room for "
             f"{LONGEST_APP_ID}; rename it."
+        )
+    if settings.cloud.concurrency > _MOST_REQUESTS:
+        raise SettingsError(
+            f"firelaunch.toml: cloud.concurrency is {settings.cloud.concurrency}: an instance of Cloud Run takes "
+            f"{_MOST_REQUESTS} requests at a time at most; lower it."
         )
     if settings.cloud.database == "dedicated" and len(app) < _DATABASE_ID:
         raise SettingsError(

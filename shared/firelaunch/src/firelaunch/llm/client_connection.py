@@ -29,8 +29,8 @@ class Wait(Protocol):
         """A function that raises whatever should end the wait from outside."""
 
     @property
-    def has_text(self) -> bool:
-        """Whether the first text of the answer has arrived."""
+    def has_begun(self) -> bool:
+        """Whether some of the answer has arrived."""
 
     def left(self) -> float:
         """Return the seconds that the request still has.
@@ -39,7 +39,7 @@ class Wait(Protocol):
             ModelTimeout: it has none.
         """
 
-    def record_arrival(self, *, text: bool = True) -> float:
+    def record_arrival(self, *, begun: bool = True) -> float:
         """Record that something has arrived, and return the time."""
 
     def silence(self, now: float) -> float:

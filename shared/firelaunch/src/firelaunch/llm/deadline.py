@@ -57,7 +57,7 @@ class Deadline:
     sent: bool = False
     _began: float = field(default_factory=time.monotonic)
     _offered: bool = False
-    _has_text: bool = False
+    _has_begun: bool = False
     _last: float = 0.0
     _alive: float = 0.0
     _beat: float = 0.0
@@ -75,17 +75,17 @@ class Deadline:
         return seconds
 
     @property
-    def has_text(self) -> bool:
-        """Whether the first text of the answer has arrived. What comes before it, such as a role, does not count."""
-        return self._has_text
+    def has_begun(self) -> bool:
+        """Whether some of the answer has arrived: text, a thought, or a part of a tool's call; a role is none of it."""
+        return self._has_begun
 
-    def record_arrival(self, *, text: bool = True) -> float:
+    def record_arrival(self, *, begun: bool = True) -> float:
         """Record that something has arrived, and return the time.
 
         Args:
-            text: whether it holds text of the answer.
+            begun: whether it holds some of the answer.
         """
-        self._has_text, self._last = self._has_text or text, time.monotonic()
+        self._has_begun, self._last = self._has_begun or begun, time.monotonic()
         return self._last
 
     def record_sign_of_life(self) -> None:
@@ -126,7 +126,7 @@ class Deadline:
             # The driver answers an offer with ``may_wait``. False means that this thread must wait itself.
             if self._offered and not client.may_wait:
                 return False
-            if not self._has_text and self._arrives_soon(sock):
+            if not self._has_begun and self._arrives_soon(sock):
                 return False
             # Every call checks this again: a workflow may do more with its second stream than with its first.
             self._offered, client.may_wait = True, False

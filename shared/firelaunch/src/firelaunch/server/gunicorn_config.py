@@ -3,8 +3,8 @@
 There is one worker process with a thread for each request. Cloud Run limits an instance's concurrent requests, so more
 processes would only divide its memory and its connections.
 
-The environment may set PORT (8080), HOST (all addresses in cloud mode, else this machine only) and CONCURRENCY
-(80, Cloud Run's default).
+The environment may set PORT (8080), HOST (all addresses in cloud mode, else this machine only) and CONCURRENCY. Without
+the latter, ``cloud.concurrency`` of the folder's firelaunch.toml counts, or 80, Cloud Run's default.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gc
 import os
 import resource
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ SPARE_THREADS = 4
 
 _SPARE_CONNECTIONS = 1_000
 """Connections for slow or silent clients, which hold a connection but no thread."""
+
+_CLOUD_RUNS_DEFAULT = 80
+"""Concurrent requests (https://cloud.google.com/run/docs/about-concurrency)."""
 
 _FILES = 256
 """Files and sockets that a process opens besides the connections of its clients and their models."""
@@ -72,8 +76,24 @@ def _raise_file_limit(target: int) -> int:
     return limit
 
 
-threads = int(os.environ.get("CONCURRENCY", "80")) + SPARE_THREADS
-"""Cloud Run's concurrency, plus threads for its health checks. gunicorn starts a thread when a request needs it."""
+def concurrency(folder: Path) -> int:
+    """Return the requests that the process answers at a time.
+
+    Args:
+        folder: the app's. If its settings cannot be read, the app says why when it starts.
+    """
+    asked = os.environ.get("CONCURRENCY")
+    if asked:
+        return int(asked)
+    try:
+        found = tomllib.loads((folder / "firelaunch.toml").read_text())["cloud"]["concurrency"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return _CLOUD_RUNS_DEFAULT
+    return found if type(found) is int and found > 0 else _CLOUD_RUNS_DEFAULT
+
+
+threads = concurrency(Path()) + SPARE_THREADS
+"""The concurrency, plus threads for its health checks. gunicorn starts a thread when a request needs it."""
 
 worker_connections = connections(threads)
 

@@ -101,7 +101,12 @@ class Cloud(Section):
         default="public",
         description="Who may call: anybody, and the app checks tokens; or only those that Cloud Run's IAM lets in.",
     )
-    concurrency: int = Field(default=80, ge=1, le=1000, description="Requests that one instance takes at a time.")
+    concurrency: int = Field(
+        default=80,
+        ge=1,
+        le=4000,
+        description="Requests that one instance takes at a time, streams included; 1,000 at most on Cloud Run.",
+    )
     forwarded_hops: int = Field(
         default=1,
         ge=1,

@@ -248,7 +248,7 @@ class Reading:
             decoder.at = before
             return None
         if decoder.at > before and deadline.client is not None:
-            soon = self._is_soon(deadline.record_arrival(text=bool(text)))
+            soon = self._is_soon(deadline.record_arrival(begun=bool(text)))
             deadline.client.not_before = self._handed_on + _GATHER_SECONDS if soon else 0.0
             self._passed.append(text)
         else:
@@ -263,7 +263,7 @@ class Reading:
             deadline.record_sign_of_life()
             return
         chunk, error = batch.chunk(), batch.error
-        more_soon = self._is_soon(deadline.record_arrival(text=bool(chunk.text))) and not batch.end_mark
+        more_soon = self._is_soon(deadline.record_arrival(begun=batch.has_content)) and not batch.end_mark
         if client is not None:  # the stream loop would read on past an error
             client.read_text = self.text if error is None and self._is_text() else None
         # The stream loop must not sleep: it leaves the socket alone until ``not_before``. A thread pauses instead.
@@ -373,6 +373,11 @@ class _Batch:
         self.parts += chunk.parts
         self.thoughts.append(chunk.thought)
         self.sources += chunk.sources
+
+    @property
+    def has_content(self) -> bool:
+        """Whether some of the answer is in it: text, a thought, or a part of a tool's call."""
+        return bool(self.parts) or any(self.texts) or any(self.thoughts)
 
     def chunk(self) -> Chunk:
         """Return one chunk of all events."""
