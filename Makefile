@@ -9,7 +9,7 @@ APP ?= demo
 BIN := .venv/bin
 
 .DEFAULT_GOAL := setup
-.PHONY: setup help app demo serve test test-long lint format rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean pictures
+.PHONY: setup help app demo serve test test-long lint format mutants rules-score rules-fuzz deny-matrix formats clients fuzz-api fuzz-metering providers test-deploy soak chaos chaos-budget chaos-jobs chaos-rag chaos-stripe web types test-web bench house docs docs-site lock audit sbom clean pictures
 
 ##@ Begin
 
@@ -54,6 +54,9 @@ test-long: setup ## Run the tests that 'make test' leaves out for their length
 
 test-web: setup ## Go people's ways through the web client in Chromium: build/web.json, pictures in build/web; SHORT=1, ONLY=offline
 	@PYTHONPATH=tests SHORT=$(SHORT) ONLY="$(ONLY)" $(BIN)/python -m web
+
+mutants: setup ## Run the tests of metering, scope and admission against every small change of them: build/mutants.json; ONLY=scope, ONLY=slots, SHORT=1
+	@ONLY="$(ONLY)" SHORT=$(SHORT) PYTHONPATH=tests $(BIN)/python -m mutants
 
 ##@ Write what is derived
 

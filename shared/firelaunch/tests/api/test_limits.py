@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from firelaunch import Routes
 from firelaunch.api.routes import Route
+from firelaunch.api.user_limits import UserLimits
+from firelaunch.errors import RateLimited
+from firelaunch.identity import Caller
 from firelaunch.server.app import _PUBLIC, App, _routes, init_app
 from firelaunch.services.build import build
 from firelaunch.settings.app import Settings
@@ -123,3 +127,25 @@ def test_a_user_has_some_requests_answered_at_a_time_and_gets_each_place_back(ma
         go_on.set()
         asking.join()
     assert ada.get("/v1/chats").status_code == 200
+
+
+@pytest.mark.parametrize(("concurrency", "most"), [(1, 8), (16, 8), (24, 12)])
+def test_a_user_may_have_half_of_an_instances_requests_and_never_fewer_than_a_page_sends(
+    tmp_path: Path, concurrency: int, most: int
+) -> None:
+    settings = Settings.load(write_app(tmp_path, SETTINGS + f"[cloud]\nconcurrency = {concurrency}\n"), {})
+    limits, ada = UserLimits(settings, lambda _: None), Caller("demo", "ada", "member")
+    with ExitStack() as held:
+        for _ in range(most):
+            held.enter_context(limits.held(ada, None))
+        with pytest.raises(RateLimited), limits.held(ada, None):
+            pass
+
+
+def test_who_has_an_unknown_plan_is_not_limited_where_one_plan_is_not(tmp_path: Path) -> None:
+    plans = '\n[plans.pro]\nrequests_per_minute = 10\ndaily_usd = "1"\nrates = { search = 0 }\n[rates]\nsearch = 1\n'
+    settings = Settings.load(write_app(tmp_path, SETTINGS + plans), {})
+    limits, ada = UserLimits(settings, lambda _: None), Caller("demo", "ada", "member")
+    for _ in range(5):
+        with limits.held(ada, "search"):
+            pass

@@ -59,7 +59,7 @@ class Policy:
             return held
         if held in self.roles and offered in self.roles:
             return max(held, offered, key=self.roles.index)
-        return offered if held == "member" and offered not in self.roles else held
+        return offered if held == "member" and held not in self.roles else held
 
     def check(self, email: str | None, *, verified: bool, what: str = "app") -> None:
         """Check that a user without an invitation may join.

@@ -293,8 +293,9 @@ class ScopedStore:
         def attempt(conditions: list[Verify]) -> T:
             def checked(raw: Transaction) -> T:
                 own = _ScopedTransaction(raw, self.__wall)
-                member = None if self.__guard is None else raw.get(self.__guard.path)
+                member = None
                 if self.__guard is not None:
+                    member = self.__guard.member_of([raw.get(path) for path in self.__guard.paths])
                     self.__guard.check(member, False)
                 with _inside_transaction():
                     result = work(own)
