@@ -70,9 +70,7 @@ def test_a_verified_address_of_a_domain_joins(email: str) -> None:
         OF_DOMAINS.check(email, verified=False)
 
 
-@pytest.mark.parametrize(
-    "email", ["ada@other.com", "ada@example.com@other.com", "ada@sub.example.com", ""]
-)
+@pytest.mark.parametrize("email", ["ada@other.com", "ada@example.com@other.com", "ada@sub.example.com", ""])
 def test_no_other_address_joins(email: str) -> None:
     with pytest.raises(Forbidden, match="domain"):
         OF_DOMAINS.check(email, verified=True)
