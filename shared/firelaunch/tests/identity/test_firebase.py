@@ -162,6 +162,21 @@ def test_what_is_no_token_at_all_does_not_hold(shared_google: CertificateServer,
         identity(shared_google).verify(token)
 
 
+def test_a_token_that_held_once_holds_until_its_time_is_up(
+    google: CertificateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier, token = identity(google), google.token(PROJECT, "ada", MEMBER)
+    assert verifier.verify(token).uid == "ada"
+    clock = time.time
+    for later, holds in ((3_500, True), (3_700, False), (-120, False), (0, True)):
+        monkeypatch.setattr(time, "time", lambda later=later: clock() + later)
+        if holds:
+            assert verifier.verify(token).uid == "ada"
+        else:
+            with pytest.raises(Unauthenticated):
+                verifier.verify(token)
+
+
 def test_an_app_without_a_tenant_refuses_tokens_of_any(shared_google: CertificateServer) -> None:
     with pytest.raises(Unauthenticated):
         identity(shared_google).verify(shared_google.token(PROJECT, "ada", MEMBER, tenant="customers-1"))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -33,7 +34,7 @@ MAX_BODY = 4096
 class ProjectTokens(Protocol):
     """A verifier of the project's ID tokens, of any tenant and app."""
 
-    def claims(self, token: str) -> dict[str, Any]:
+    def claims(self, token: str) -> Mapping[str, Any]:
         """Return all claims of a token.
 
         Raises:
@@ -122,7 +123,7 @@ def _body(kind: type[BodyModel]) -> BodyModel:
     return kind.model_validate(request.get_json() if request.get_data() else {})
 
 
-def _requester(claims: dict[str, Any]) -> Requester:
+def _requester(claims: Mapping[str, Any]) -> Requester:
     try:
         uid = check_uid(claims.get("sub", ""))
     except InvalidId:

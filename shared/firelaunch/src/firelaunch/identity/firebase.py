@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 import threading
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
 from typing import Any
 
 import firebase_admin
@@ -39,6 +40,9 @@ _INVALID = (
     auth.UserNotFoundError,
 )
 _QUOTED = re.compile(r"""b['"].*""", re.DOTALL)
+
+_REMEMBERED = 1_000
+"""Tokens whose signature need not be verified again."""
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -94,6 +98,8 @@ class FirebaseTokens:
         self._toolkit_url = toolkit_url
         self._credential = credential or LazyCredential()
         self._lock = threading.Lock()
+        # A signature stays what it is. Whether a token's user was signed out meanwhile does not.
+        self._verified = self._verify if check_revoked else lru_cache(maxsize=_REMEMBERED)(self._verify)
 
     @cached_property
     def _client(self) -> Any:
@@ -110,13 +116,20 @@ class FirebaseTokens:
                     client._user_manager.base_url = f"{self._toolkit_url}/projects/{self._project}"
             return client
 
-    def claims(self, token: str) -> dict[str, Any]:
-        """Verify a token, and return its claims.
+    def claims(self, token: str) -> Mapping[str, Any]:
+        """Verify a token, and return its claims. A token that was verified before is checked for its times alone.
 
         Raises:
             Unauthenticated: the token is invalid.
             IdentityUnavailable: the certificates, or Firebase Auth, cannot be reached.
         """
+        claims = self._verified(token)
+        # Firebase's rules also require a time of sign-in that lies in the past, which firebase-admin does not check
+        # (https://firebase.google.com/docs/auth/admin/verify-id-tokens).
+        check_times({"auth_time": None, "exp": None, **claims})
+        return claims
+
+    def _verify(self, token: str) -> Mapping[str, Any]:
         try:
             claims: dict[str, Any] = self._client.verify_id_token(
                 token, check_revoked=self._check_revoked, clock_skew_seconds=CLOCK_SECONDS
@@ -132,9 +145,6 @@ class FirebaseTokens:
         except Exception as error:
             # A token holds a stranger's bytes. Whatever error they cause in the libraries, the token is invalid.
             raise Unauthenticated(reason=f"{type(error).__name__}: {_log_text(error)}") from error
-        # Firebase's rules also require a time of sign-in that lies in the past, which firebase-admin does not check
-        # (https://firebase.google.com/docs/auth/admin/verify-id-tokens).
-        check_times({"auth_time": None, **claims})
         return claims
 
 
