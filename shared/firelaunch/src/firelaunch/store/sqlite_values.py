@@ -116,9 +116,11 @@ def _packed_map(value: Mapping[Any, Any], depth: int, path: int) -> dict[str, An
     for key, item in value.items():
         if type(key) is not str or key[:2] in _SUSPICIOUS or path + len(key) > _SHORT:
             check_field_name(key, path)
-        # Most items are strings without a mark, or small numbers. A call for each of them would cost noticeable time.
+        # Most items are as they are stored. A call for each of them would cost noticeable time.
         kind = type(item)
-        if (kind is str and not item.startswith(_MARKS)) or (kind is int and -_MOST_INT <= item < _MOST_INT):
+        if kind is str:
+            packed[key] = _STRING + item if item.startswith(_MARKS) else item
+        elif kind in _AS_THEY_ARE or (kind is int and -_MOST_INT <= item < _MOST_INT):
             packed[key] = item
         else:
             packed[key] = _packed(item, depth + 1, path + len(key.encode("utf-8", "replace")) + 1)
@@ -156,7 +158,12 @@ def _unpacked(value: Any) -> Any:
 def _unpacked_map(data: dict[str, Any]) -> dict[str, Any]:
     for key, value in data.items():
         kind = type(value)
-        if (kind is str and value.startswith(_MARKS)) or kind is dict or kind is list:
+        if kind is str:
+            if value.startswith(_MARKS):
+                data[key] = _marked(value)
+        elif kind is dict:
+            _unpacked_map(value)
+        elif kind is list:
             data[key] = _unpacked(value)
     return data
 

@@ -48,10 +48,11 @@ EMAIL = re.compile(r"[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 
 SECRET = re.compile(
     # JSON web tokens. The bound keeps a text such as "eyJeyJ..." from taking quadratic time.
+    r"(?=[AByeprsw])(?:"  # how all of them begin: three quarters of the time of a search
     r"eyJ[\w-]{8,1000}+\.[\w-]+(?:\.[\w-]*)?"
     r"|\b(?:sk|pk|rk|whsec)[-_][\w-]{8,}"  # OpenAI, Stripe
     r"|\bAIza[\w-]{20,}|\bya29\.[\w.-]{10,}"  # Google
-    r"|\bBearer\s+[\w.~+/-]{8,}=*"
+    r"|\bBearer\s+[\w.~+/-]{8,}=*)"
 )
 """Matches keys and tokens of the services in use."""
 
