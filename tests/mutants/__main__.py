@@ -1,6 +1,6 @@
 """``make mutants``: say which small changes of metering, scope and admission no test notices.
 
-``ONLY`` is a room or one of its modules, ``TESTS`` the tests to run instead of those that stand beside, and ``SHORT``
+``ONLY`` has rooms or modules, ``TESTS`` the tests to run instead of those that stand beside, and ``SHORT``
 plays five mutants alone.
 """
 
@@ -46,8 +46,9 @@ BESIDE = {
         "metering/test_reservations.py",
     ),
     "metering": (
-        *("metering/test_reservations.py", "metering/test_ceiling.py", "metering/test_sums.py"),
-        *("llm/test_settling.py", "services/test_prices.py"),
+        *("metering/test_day.py", "metering/test_pool.py", "metering/test_reservations.py", "metering/test_ceiling.py"),
+        *("billing/test_credit.py", "worker/test_meters.py", "turns/test_app_budget.py", "llm/test_settling.py"),
+        *("services/test_metered_search.py", "services/test_prices.py", "metering/test_sums.py"),
     ),
 }
 """The tests that stand beside each room's modules."""
@@ -60,10 +61,13 @@ SHORT = ("slots", "test_slots.py", 5)
 
 def main(only: str, tests: str, *, short: bool) -> int:
     """Play the mutants of a room, of a module, or of all; return 1 if a test is missing."""
-    rooms = {room: [name for name in modules if only in {"", room, name}] for room, modules in ROOMS.items()}
+    wanted = set(only.split())
+    rooms = {room: [name for name in modules if not wanted or {room, name} & wanted] for room, modules in ROOMS.items()}
     rooms = {room: modules for room, modules in rooms.items() if modules}
     if not rooms:
-        print(f"ONLY={only} is neither a room ({', '.join(ROOMS)}) nor a module such as store/scoped.", file=sys.stderr)
+        print(
+            f"ONLY={only} names neither a room ({', '.join(ROOMS)}) nor a module such as store/scoped.", file=sys.stderr
+        )
         return 2
     if short:
         rooms = {"admission": [SHORT[0]]}

@@ -29,7 +29,7 @@ from .changes import Mutant
 __all__ = ["Traced", "play", "trace"]
 
 _AT_A_TIME = 2
-_MOST_SECONDS = 30.0
+_MOST_SECONDS = 45.0
 """Processor seconds of tests that a change is played to at most; the quickest tests come first."""
 
 _EXAMPLES = 25
