@@ -46,9 +46,14 @@ BESIDE = {
         "metering/test_reservations.py",
     ),
     "metering": (
-        *("metering/test_day.py", "metering/test_pool.py", "metering/test_reservations.py", "metering/test_ceiling.py"),
-        *("billing/test_credit.py", "worker/test_meters.py", "turns/test_app_budget.py", "llm/test_settling.py"),
-        *("services/test_metered_search.py", "services/test_prices.py", "metering/test_sums.py"),
+        *("metering/test_day.py", "metering/test_pool.py", "metering/test_to_the_micro_dollar.py"),
+        *(
+            "metering/test_reservations.py",
+            "metering/test_ceiling.py",
+            "metering/test_sums.py",
+            "billing/test_credit.py",
+        ),
+        *("worker/test_meters.py", "turns/test_app_budget.py", "llm/test_gateway.py", "services/test_prices.py"),
     ),
 }
 """The tests that stand beside each room's modules."""
