@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import random
 import signal
@@ -9,7 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from firelaunch.rag.index import vectors as vectors_room
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.vectors import Matrix, Middle, unit
-from firelaunch.rag.index.words import Analyzer, QueryPart, mark_of, parts_of
+from firelaunch.rag.index.words import Analyzer, QueryPart, is_word, parts_of
 from firelaunch.scope import Scope
 
 ADA = Scope("demo", "ada")
@@ -189,31 +192,32 @@ def test_entries_without_vectors_are_found_by_words_alone(tmp_path: Path) -> Non
 TOPICS = ("aspirin dose fever the", "wing lift flow", "refund policy the order", "die versicherung zahlt den schaden")
 
 
-def ranked_by_sqlite(index: EmbeddedIndex, scope: Scope, question: str) -> dict[str, float]:
-    """Return the entries that SQLite's own BM25 finds for a question, with their scores."""
-
-    def any_of(terms: Iterable[str]) -> str:
-        return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"
-
+def ranked_by_formula(index: EmbeddedIndex, scope: Scope, question: str) -> dict[str, float]:
+    """Return the entries that BM25 finds for a question, computed from the texts alone, with their scores."""
+    k1, b = 1.5, 0.9
     (path,) = (index._folder / scope.app_id / "v1").glob("*.sqlite3")
     with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT id, text, place FROM entries").fetchall()
         present = [name for (name,) in connection.execute("SELECT name FROM languages")]
-        queries = []
-        for part in parts_of(Analyzer().question(question, present)):
-            query = any_of(part.weight * part.forms)
-            if part.fragments:
-                query += f" OR ({any_of(part.weight * part.fragments)} NOT marks : {any_of(part.forms)})"
-            marks = any_of(map(mark_of, part.languages))
-            queries.append(f"(({query}) AND marks : {marks})" if part.languages else f"({query})")
-        sql = (
-            "SELECT e.id, -bm25(terms, 1.0, 0.03, 0.0) FROM terms JOIN entries e ON e.row = terms.rowid "
-            "WHERE terms MATCH ?"
-        )
-        return dict(connection.execute(sql, (" OR ".join(queries),)).fetchall())
+    analyzed = {name: Analyzer().analyze(text, "", json.loads(place)["language"]) for name, text, place in rows}
+    average = max(1.0, sum(text.length for text in analyzed.values()) / max(1, len(analyzed)))
+    scores: Counter[str] = Counter()
+    for part in parts_of(Analyzer().question(question, present)):
+        fragments = len(part.fragments)
+        for term in (*part.forms, *part.fragments):
+            having = sum(term in text.terms for text in analyzed.values())
+            idf = max(1e-6, math.log((len(analyzed) - having + 0.5) / (having + 0.5)))
+            share = (4 if is_word(term) else 1) / (4 + fragments)
+            for name, text in analyzed.items():
+                times = text.terms.count(term)
+                if times and (not part.languages or text.language in part.languages):
+                    norm = k1 * (1 - b + b * text.length / average)
+                    scores[name] += part.weight * share * idf * (k1 + 1) * times / (times + norm)
+    return dict(scores)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_words_are_scored_as_sqlite_scores_them_after_each_write_and_removal(
+def test_words_are_scored_as_the_formula_says_after_each_write_and_removal(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postings, "_MOST_ADDED", 30)  # so that postings are both appended and read again
@@ -232,7 +236,7 @@ def test_words_are_scored_as_sqlite_scores_them_after_each_write_and_removal(
         if dice.random() < 0.4:
             index.delete(ADA, f"d{dice.randrange(7)}")
         for question in (*TOPICS, "the order", "Schaden", "aspirin aspirin wing"):
-            wanted = ranked_by_sqlite(index, ADA, question)
+            wanted = ranked_by_formula(index, ADA, question)
             found = {hit.entry.id: hit.score for hit in index.matching(ADA, "v1", question, 200)}
             assert found == pytest.approx(wanted, rel=1e-5), (step, question)
     index.close()
@@ -255,7 +259,7 @@ def test_the_first_search_reads_no_postings_of_common_words_that_cannot_change_w
     rare = [4 * letter for letter in "bcdfghjklmnpqrtvwxz"]
     texts = [f"aspirin dose {n % 8 * 'dose '} {rare[n % len(rare)]}" for n in range(10 * len(rare))]
     index.upsert(ADA, "v1", [Entry(f"e{n}", "d", text, place={"language": "english"}) for n, text in enumerate(texts)])
-    wanted = ranked_by_sqlite(index, ADA, "aspirin dose cccc")
+    wanted = ranked_by_formula(index, ADA, "aspirin dose cccc")
     best = {f"e{n}": wanted[f"e{n}"] for n in range(1, len(texts), len(rare))}
     for words in (["cccc"], ["aspirin"], ["dose"], []):
         hits = index.matching(ADA, "v1", "aspirin dose cccc", 10)
@@ -267,7 +271,7 @@ def test_the_first_search_reads_no_postings_of_common_words_that_cannot_change_w
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_best_without_postings_of_common_words_are_those_that_sqlite_puts_first(
+def test_the_best_without_postings_of_common_words_are_those_that_the_formula_puts_first(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postings, "_FEW", 3)
@@ -290,7 +294,7 @@ def test_the_best_without_postings_of_common_words_are_those_that_sqlite_puts_fi
         index = EmbeddedIndex(tmp_path)
         for question in (" ".join(dice.sample(words[:40], 4)) for _ in range(4)):
             read.clear()
-            wanted = ranked_by_sqlite(index, ADA, question)
+            wanted = ranked_by_formula(index, ADA, question)
             hits = index.matching(ADA, "v1", question, 5)
             best = sorted(wanted.values(), reverse=True)[:5]
             assert [hit.score for hit in hits] == pytest.approx(best, rel=1e-5), (step, question)

@@ -13,6 +13,7 @@ import pytest
 from firelaunch.rag.index.base import Entry
 from firelaunch.rag.index.embedded import EmbeddedIndex
 from firelaunch.rag.index.languages import detect
+from firelaunch.rag.index.words import Analyzer
 from firelaunch.scope import Scope
 
 ADA = Scope("demo", "ada")
@@ -108,6 +109,22 @@ def test_an_english_title_finds_the_english_text_before_a_foreign_one_with_longe
     index.upsert(ADA, "v1", [Entry(name, name, text) for name, text in texts.items()])
     for question in ("Document Format", "Format", "document"):
         assert index.matching(ADA, "v1", question, 1)[0].entry.id == "en", question
+    index.close()
+
+
+def test_a_text_with_a_word_and_its_compound_comes_before_one_with_the_word_and_that_before_one_with_the_compound(
+    tmp_path: Path,
+) -> None:
+    index = EmbeddedIndex(tmp_path, Analyzer("german"))
+    texts = {
+        "both": "Die Versicherung nennt eine Frist, nach der auch die Rückgabefrist der Ware endet.",
+        "word": "Die Versicherung nennt eine Frist, nach der auch das Angebot für die Ware endet.",
+        "compound": "Die Versicherung nennt auf Seite drei eine Rückgabefrist für die Ware.",
+        "neither": "Die Versicherung nennt auf Seite drei eine Adresse für die Rücksendung der Ware.",
+    }
+    others = {f"other{n}": f"Kapitel {n} handelt von etwas anderem." for n in range(8)}
+    index.upsert(ADA, "v1", [Entry(name, name, text) for name, text in {**texts, **others}.items()])
+    assert [hit.entry.id for hit in index.matching(ADA, "v1", "Frist", 3)] == ["both", "word", "compound"]
     index.close()
 
 

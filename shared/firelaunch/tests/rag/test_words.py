@@ -7,7 +7,7 @@ import re
 import pytest
 from firelaunch.rag.index import words
 from firelaunch.rag.index.languages import detect
-from firelaunch.rag.index.words import QUERY_TERMS, Analyzer, chosen
+from firelaunch.rag.index.words import QUERY_TERMS, Analyzer, QueryPart, chosen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -149,3 +149,12 @@ def test_of_a_long_message_the_rarest_words_that_are_found_are_searched_and_its_
     asked = ["how", "long", "is", "the", "refund", "period"]
     assert [word.forms[0] for word in words] == asked + names[100 : 100 + QUERY_TERMS - len(asked)]
     assert [word.parts[0].weight for word in words[: len(asked) + 1]] == [3] * len(asked) + [1]
+
+
+@given(fragments=st.sets(st.text("abc", min_size=1), max_size=60), weight=st.integers(1, 5))
+def test_a_word_and_its_fragments_together_count_as_much_as_a_word_that_has_none(
+    fragments: set[str], weight: int
+) -> None:
+    part = QueryPart((), ("word",), tuple(fragments), weight)
+    assert sum(part.weights.values()) == pytest.approx(sum(QueryPart((), ("word",), (), weight).weights.values()))
+    assert all(part.weights["word"] >= 4 * part.weights[fragment] * (1 - 1e-9) for fragment in fragments)

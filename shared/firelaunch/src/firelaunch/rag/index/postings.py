@@ -12,19 +12,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from .words import FRAGMENT_WEIGHT, QueryPart, is_word, mark_of
+from .words import K1, B, QueryPart, mark_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["Lexicon", "TermFile", "Texts"]
 
-_K1, _B = 1.2, 0.75
-"""The constants of SQLite's bm25 (https://sqlite.org/fts5.html#the_bm25_function)."""
+_SQLITE_K1, _SQLITE_B = 1.2, 0.75
+"""The constants of SQLite's bm25 (https://sqlite.org/fts5.html#the_bm25_function), from which counts are read."""
 
 _LEAST_IDF: Final = 1e-6
 """The rarity of a word that more than half of the texts have, as in SQLite."""
@@ -149,7 +149,7 @@ class Lexicon:
     _documents: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     _numbers: dict[str, int] = field(default_factory=dict)
     """The number of each document, and of the document of each text."""
-    _norms: npt.NDArray[np.float64] | None = None
+    _relative: npt.NDArray[np.float64] | None = None
     _living: int = 0
 
     def of_documents(
@@ -194,7 +194,7 @@ class Lexicon:
         first = len(self.texts.rows)
         self.texts = self.texts.changed(removed, added)
         self.generation, self.removals = generation, removals
-        self._norms = None
+        self._relative = None
         for postings in self._terms.values():
             postings.scores = None
         if len(added.rows) and self._terms:
@@ -228,7 +228,7 @@ class Lexicon:
             if not late:
                 found = _candidates(totals, k)
                 break
-            more = sum(part.weight * late.get(form, 0.0) for part in parts for form in part.forms)
+            more = sum(weight * late.get(term, 0.0) for part in parts for term, weight in part.weights.items())
             contenders = _contenders(totals, k, more)
             if contenders is not None:
                 found = contenders
@@ -238,7 +238,7 @@ class Lexicon:
             del late[rarest]
             for part in parts:
                 if rarest in part.forms:
-                    self._add_term(totals, rarest, part.weight, insides[part.languages], file)
+                    self._add_term(totals, rarest, part.weights[rarest], insides[part.languages], file)
         self._make_room()
         order = np.argsort(-totals[found], kind="stable")[:k]
         return list(zip(self.texts.rows[found[order]].tolist(), totals[found[order]].tolist(), strict=True))
@@ -250,12 +250,11 @@ class Lexicon:
         """
         if len(self.texts.rows) <= _FEW:
             return {}
-        needed = {form for part in parts if part.fragments for form in part.forms}
-        forms = {form for part in parts for form in part.forms} - needed - self._terms.keys()
+        forms = {form for part in parts for form in part.forms} - self._terms.keys()
         having = {form: file.having(form) for form in forms}
         self._measured()
         common = sorted((form for form in forms if having[form] > _FEW), key=lambda form: (having[form], form))
-        return {form: self._most(having[form]) for form in common[1 if self._terms else 0 :]}
+        return {form: (K1 + 1) * self._idf(having[form]) for form in common[1 if self._terms else 0 :]}
 
     def _inside(self, languages: Sequence[str], file: TermFile) -> npt.NDArray[np.bool_] | None:
         """Return which texts are in these languages; None for all, if there are none."""
@@ -275,15 +274,9 @@ class Lexicon:
         late: Collection[str],
     ) -> None:
         """Add what a part of a question counts in each text, without the words that are late."""
-        for form in part.forms:
-            if form not in late:
-                self._add_term(totals, form, part.weight, inside, file)
-        if part.fragments:
-            inside = np.ones(len(totals), np.bool_) if inside is None else inside.copy()
-            for form in part.forms:
-                inside[self._postings(form, file).places] = False
-            for fragment in part.fragments:
-                self._add_term(totals, fragment, part.weight, inside, file)
+        for term, weight in part.weights.items():
+            if term not in late:
+                self._add_term(totals, term, weight, inside, file)
 
     def _add_late(
         self,
@@ -295,27 +288,28 @@ class Lexicon:
         late: Mapping[str, float],
     ) -> None:
         """Add what the late words count in the texts at some places."""
-        terms, norms = file.terms_of(self.texts.rows[places].tolist()), self._measured()[places]
+        terms, norms = file.terms_of(self.texts.rows[places].tolist()), self._norms(places)
         scores: dict[str, npt.NDArray[np.float64]] = {}
         for form, most in late.items():
             counts = np.asarray([each.get(form, 0) for each in terms], np.float64)
             scores[form] = most * counts / (counts + norms)
         for part in parts:
             inside = insides[part.languages]
+            weights = part.weights
             for form in late.keys() & set(part.forms):
-                totals[places] += part.weight * scores[form] * (1.0 if inside is None else inside[places])
+                totals[places] += weights[form] * scores[form] * (1.0 if inside is None else inside[places])
 
     def _add_term(
         self,
         totals: npt.NDArray[np.float64],
         term: str,
-        weight: int,
+        weight: float,
         inside: npt.NDArray[np.bool_] | None,
         file: TermFile,
     ) -> None:
         postings = self._postings(term, file)
         if postings.scores is None:
-            postings.scores = self._scores(postings, 1.0 if is_word(term) else FRAGMENT_WEIGHT)
+            postings.scores = self._scores(postings)
         scores = postings.scores if weight == 1 else postings.scores * weight
         if len(scores) == len(totals):
             totals += scores if inside is None else scores * inside
@@ -323,11 +317,11 @@ class Lexicon:
             # A term has each text once, so no text is named twice here.
             totals[postings.places] += scores if inside is None else scores * inside[postings.places]
 
-    def _scores(self, postings: _Postings, weight: float) -> npt.NDArray[np.float64]:
-        norms = self._measured()[postings.places]
+    def _scores(self, postings: _Postings) -> npt.NDArray[np.float64]:
+        norms = self._norms(postings.places)
         alive = self.texts.alive[postings.places]
-        counts = weight * postings.counts.astype(np.float64)
-        scores = np.asarray(alive * (self._most(int(alive.sum())) * counts / (counts + norms)), np.float64)
+        counts = postings.counts.astype(np.float64)
+        scores = np.asarray(alive * ((K1 + 1) * self._idf(int(alive.sum())) * counts / (counts + norms)), np.float64)
         if len(scores) < _COMMON_SHARE * len(self.texts.rows):
             return scores
         all_scores = np.zeros(len(self.texts.rows))
@@ -339,20 +333,26 @@ class Lexicon:
 
         FTS5 tells the counts only one occurrence at a time, which takes ten times as long for a common word.
         """
-        return np.rint(scores * self._measured()[places] / (self._most(len(places)) - scores)).astype(np.float32)
+        norms = _SQLITE_K1 * (1 - _SQLITE_B + _SQLITE_B * self._measured()[places])
+        most = (_SQLITE_K1 + 1) * self._idf(len(places))
+        return np.rint(scores * norms / (most - scores)).astype(np.float32)
+
+    def _norms(self, places: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
+        """Return what the lengths of some texts count in BM25."""
+        return K1 * (1 - B + B * self._measured()[places])
 
     def _measured(self) -> npt.NDArray[np.float64]:
-        """Return what each text's length counts in BM25."""
-        if self._norms is None:
+        """Return the length of each text, where the average is 1."""
+        if self._relative is None:
             lengths, alive = self.texts.lengths, self.texts.alive
             self._living = int(alive.sum())
             average = max(1.0, float(lengths[alive].mean())) if self._living else 1.0
-            self._norms = _K1 * (1 - _B + _B * lengths / average)
-        return self._norms
+            self._relative = lengths / average
+        return self._relative
 
-    def _most(self, having: int) -> float:
-        """Return what a term that so many texts have adds to a score, at most."""
-        return (_K1 + 1) * max(_LEAST_IDF, math.log((self._living - having + 0.5) / (having + 0.5)))
+    def _idf(self, having: int) -> float:
+        """Return how rare a term is that so many texts have."""
+        return max(_LEAST_IDF, math.log((self._living - having + 0.5) / (having + 0.5)))
 
     def _postings(self, term: str, file: TermFile) -> _Postings:
         postings = self._terms.get(term)

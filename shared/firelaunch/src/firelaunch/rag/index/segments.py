@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from .base import Entry, Where
-from .words import FRAGMENT_WEIGHT, Analyzer, QueryPart, is_word
+from .words import K1, Analyzer, B, QueryPart, is_word
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,9 +52,6 @@ _MOST_BLOCK_BYTES: Final = 900_000
 
 _PIECE_WORDS: Final = 50_000
 """Words of a vocabulary in one document: at most 64 letters each, packed."""
-
-_K1, _B = 1.2, 0.75
-"""BM25's parameters, as in SQLite's FTS5 (https://sqlite.org/fts5.html#the_bm25_function): both indexes rank alike."""
 
 _LEAST_IDF = 1e-6
 _MOST_TIMES = 255
@@ -331,7 +328,7 @@ class _Scores:
         self._alive = alive
         self._count = sum(int(mask.sum()) for mask in alive)
         total = sum(float(length[mask].sum()) for length, mask in zip(lengths, alive, strict=True))
-        self._norms = [_K1 * (1 - _B + _B * length * self._count / total) if total else length for length in lengths]
+        self._norms = [K1 * (1 - B + B * length * self._count / total) if total else length for length in lengths]
         self._languages = [np.asarray([chunk.language for chunk in each.roster.chunks]) for each in segments]
         self._idfs: dict[str, float] = {}
         self.scores = [np.zeros(len(length)) for length in lengths]
@@ -344,23 +341,13 @@ class _Scores:
             fits = np.ones(len(segment.roster.chunks), bool)
             if part.languages:
                 fits = np.isin(self._languages[number], ["", *part.languages])
-            matching = [posting for form in part.forms if (posting := segment.postings.get(form)) is not None]
-            self._count_terms(number, part.forms, fits, part.weight, 1.0)
-            for posting in matching:
-                fits[posting.chunks] = False
-            self._count_terms(number, part.fragments, fits, part.weight, FRAGMENT_WEIGHT)
-
-    def _count_terms(self, number: int, terms: Sequence[str], fits: Any, weight: int, occurrence: float) -> None:
-        """Add what terms count in the chunks of a segment that fit; ``occurrence`` is the weight of each one."""
-        import numpy as np
-
-        for term in terms:
-            posting = self._segments[number].postings.get(term)
-            if posting is not None:
-                chosen = fits[posting.chunks]
-                chunks, times = posting.chunks[chosen], occurrence * posting.times[chosen].astype(np.float64)
-                found = times * (_K1 + 1) / (times + self._norms[number][chunks])
-                self.scores[number][chunks] += weight * self._idf(term) * found
+            for term, weight in part.weights.items():
+                posting = segment.postings.get(term)
+                if posting is not None:
+                    chosen = fits[posting.chunks]
+                    chunks, times = posting.chunks[chosen], posting.times[chosen].astype(np.float64)
+                    found = times * (K1 + 1) / (times + self._norms[number][chunks])
+                    self.scores[number][chunks] += weight * self._idf(term) * found
 
     def _idf(self, term: str) -> float:
         if term not in self._idfs:

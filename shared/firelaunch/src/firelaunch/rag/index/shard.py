@@ -34,7 +34,7 @@ _BUSY_SECONDS = 30
 _LAYOUT = 1
 _ROWS_AT_A_TIME = 4_096
 # FTS5 gets finished terms and must not split them: in many scripts, marks belong to words.
-# A search takes chunks by their marks, which count nothing.
+# The marks say the text's language. They count nothing, except in the length.
 _SCHEMA = """
 CREATE TABLE about (app TEXT, owner TEXT, version TEXT, words TEXT, dimensions INTEGER, generation INTEGER);
 CREATE TABLE entries (
@@ -168,7 +168,7 @@ class Shard:
             return sorted((self._hit(row, cosines[row[-1]]) for row in rows), key=lambda hit: -hit.score)
 
     def matching(self, query: str, k: int, where: Where) -> list[Hit]:
-        """Return the entries with the highest BM25 (SQLite's k1 = 1.2 and b = 0.75)."""
+        """Return the entries with the highest BM25."""
         with self._read() as connection:
             if connection is None:
                 return []

@@ -20,11 +20,12 @@ from .languages import COMPOUNDING, STEMMED, detect, stemmer
 
 __all__ = [
     "CODE",
-    "FRAGMENT_WEIGHT",
+    "K1",
     "MARK",
     "QUERY_TERMS",
     "Analyzed",
     "Analyzer",
+    "B",
     "QueryPart",
     "QueryWord",
     "chosen",
@@ -54,8 +55,12 @@ _GRAM = 5
 _COMPOUND_GRAM = 4
 """Letters of a fragment. Measured on 14 languages (docs/adr/0042)."""
 
-FRAGMENT_WEIGHT: Final = 0.03
-"""The weight of an occurrence of a fragment, where that of a word is 1. It was measured, as were the weights below."""
+_WORD_FRAGMENTS: Final = 4
+"""How many of its fragments a word counts as much as. It was measured (docs/adr/0072)."""
+
+K1: Final = 1.5
+B: Final = 0.9
+"""BM25's parameters, the same in each index that ranks words itself. They were measured (docs/adr/0072)."""
 
 MARK: Final = "\ue002"
 """Begins the term that says in which language a text is."""
@@ -155,34 +160,35 @@ class Analyzed:
 
     @property
     def columns(self) -> tuple[list[str], list[str], list[str]]:
-        """The terms that are no fragments, the fragments, and the marks.
-
-        Marks are that of its language and, if it has fragments, each of its words once. They count nothing. A search
-        takes texts of a language by the first, and leaves out texts with a word by the others.
-        """
+        """The terms that are no fragments, the fragments, and the mark of its language."""
         words = [term for term in self.terms if term[0] != _FRAGMENT]
-        if len(words) == len(self.terms):
-            return words, [], [mark_of(self.language)]
-        fragments = [term for term in self.terms if term[0] == _FRAGMENT]
-        return words, fragments, [mark_of(self.language), *dict.fromkeys(words)]
+        fragments = [term for term in self.terms if term[0] == _FRAGMENT] if len(words) < len(self.terms) else []
+        return words, fragments, [mark_of(self.language)]
 
     @property
     def length(self) -> int:
-        """The number of its terms and marks."""
-        return len(self.terms) + len(self.columns[2])
+        """The number of its terms, and of its mark."""
+        return len(self.terms) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class QueryPart:
     """What a word of a query is in texts of some languages; in all texts if it names none.
 
-    The fragments count only in texts that have none of the forms. ``weight`` is how often all of them count.
+    ``weight`` is how often all of it counts.
     """
 
     languages: tuple[str, ...]
     forms: tuple[str, ...]
     fragments: tuple[str, ...] = ()
     weight: int = 1
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each term counts: a form and all fragments together as much as a word that has no fragments."""
+        whole = _WORD_FRAGMENTS + len(self.fragments)
+        form, fragment = self.weight * _WORD_FRAGMENTS / whole, self.weight / whole
+        return dict.fromkeys(self.fragments, fragment) | dict.fromkeys(self.forms, form)
 
 
 @dataclass(frozen=True, slots=True)
