@@ -339,7 +339,7 @@ class Lexicon:
 
     def _norms(self, places: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:
         """Return what the lengths of some texts count in BM25."""
-        return K1 * (1 - B + B * self._measured()[places])
+        return np.asarray(K1 * (1 - B + B * self._measured()[places]), np.float64)
 
     def _measured(self) -> npt.NDArray[np.float64]:
         """Return the length of each text, where the average is 1."""
