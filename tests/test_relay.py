@@ -67,7 +67,7 @@ def answer(turn):
 GATHERS_FOR_EVER = """
 import firelaunch.server.stream_loop
 
-firelaunch.server.stream_loop._GATHER_SECONDS = firelaunch.server.stream_loop._MOST_GATHER_SECONDS = 3600
+firelaunch.server.stream_loop._GATHER_SECONDS = ((0, 3600.0),)
 """
 
 SLOW_TO_LET_GO = """
