@@ -6,6 +6,7 @@ import base64
 import stat
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def test_a_dev_token_holds_for_one_app_and_one_key() -> None:
 def test_a_dev_token_expires() -> None:
     with pytest.raises(Unauthenticated, match="expired"):
         DevIdentity("demo", KEY, ttl_seconds=-1).verify(DEV.issue("ada"))
+
+
+def test_a_dev_token_that_held_once_holds_until_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    token, day = DEV.issue("ada"), timedelta(days=1)
+    for later, holds in ((0 * day, True), (6 * day, True), (8 * day, False), (-day, False), (0 * day, True)):
+        clock = type("Clock", (), {"now": lambda zone, later=later: datetime.now(zone) + later})
+        monkeypatch.setattr("firelaunch.identity.dev.datetime", clock)
+        if holds:
+            assert DEV.verify(token).uid == "ada"
+        else:
+            with pytest.raises(Unauthenticated):
+                DEV.verify(token)
 
 
 @given(data=st.data())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = ["DevIdentity", "load_or_create_key"]
 
 _TTL_SECONDS = 7 * 24 * 3600
 _KEY_BYTES = 32
+_REMEMBERED = 1_000
+"""Tokens whose signature need not be verified again."""
 
 
 def load_or_create_key(folder: Path) -> bytes:
@@ -60,6 +63,7 @@ class DevIdentity:
         self._ttl = ttl_seconds
         # The salt is part of the signature, so a token of another app is invalid even under the same key.
         self._serializer = URLSafeTimedSerializer(key, salt=f"firelaunch-dev-token/{app_id}")
+        self._signed = lru_cache(maxsize=_REMEMBERED)(partial(self._serializer.loads, return_timestamp=True))
 
     def issue(self, uid: str, role: str = "member", email: str | None = None) -> str:
         """Issue a token for ``uid`` with ``role``. An ``email`` counts as verified.
@@ -85,7 +89,7 @@ class DevIdentity:
     def verify(self, token: str) -> Caller:
         """Return the user that ``token`` was issued to. See :class:`~firelaunch.identity.base.Identity`."""
         try:
-            claims, issued = self._serializer.loads(token, return_timestamp=True)
+            claims, issued = self._signed(token)
         except BadSignature:
             raise Unauthenticated(reason="not a dev token of this app, or one that was changed") from None
         age = (datetime.now(UTC) - issued).total_seconds()
