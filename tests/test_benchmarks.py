@@ -23,14 +23,22 @@ def names() -> tuple[str, ...]:
     return found
 
 
-def short(*arguments: str, out: Path) -> subprocess.CompletedProcess[str]:
+def short(*arguments: str, out: Path, **more: str) -> subprocess.CompletedProcess[str]:
     command = [PYTHON, str(ROOT / "bench" / "run.py"), "--short", *arguments]
-    return subprocess.run(command, env=clean_environ(BENCH_OUT=str(out)), capture_output=True, text=True, check=False)
+    environ = clean_environ(BENCH_OUT=str(out), **more)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+ON_AN_EMULATOR = {"firestore_search", "growth", "processes"}
+"""Benchmarks that take the emulator that there is, each with projects of its own names."""
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_benchmarks_short_form_ends_with_figures(name: str, tmp_path: Path) -> None:
-    done = short(name, out=tmp_path)
+def test_a_benchmarks_short_form_ends_with_figures(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    more = {}
+    if name in ON_AN_EMULATOR:
+        more["FIRESTORE_EMULATOR_HOST"] = request.getfixturevalue("firestore_emulator").host
+    done = short(name, out=tmp_path, **more)
     assert done.returncode == 0, done.stdout + done.stderr
     if "skipped:" in done.stdout:
         return  # it says so itself where its data is not here

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,20 @@ def test_rules_of_the_default_database_leave_a_named_one_as_it_was(
         bob.document(CHAT).get()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def emulator_without_rules(firestore_emulator: Emulator) -> Iterator[Emulator]:
     """One that was started without any, as ``gcloud emulators firestore start`` does."""
     java, jar = shutil.which("java"), harness.find_jar()
     if java is None or jar is None:
         pytest.skip("an emulator of our own cannot be started")
     port = free_port()
-    command = [java, "-Xmx256m", "-cp", str(jar), harness._CLASS, "--host=127.0.0.1", f"--port={port}"]
+    command = [java, *harness._JAVA_OPTIONS, "-cp", str(jar), harness._CLASS, "--host=127.0.0.1", f"--port={port}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     emulator = Emulator(f"127.0.0.1:{port}")
     try:
         while not emulator._answers():
             assert process.poll() is None
+            time.sleep(0.05)
         yield emulator
     finally:
         process.kill()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from firelaunch.store.reserved_paths import built, kept
 from firelaunch.testing.emulator import Emulator
@@ -87,10 +89,15 @@ def test_the_rules_answer_as_the_table_says(firestore_emulator: Emulator) -> Non
     assert report.allowed + report.denied == len(sample)
 
 
+@cache
+def texts() -> tuple[str, ...]:
+    return tuple(map(str, attempts()))
+
+
 @pytest.mark.parametrize(("old", "new", "aim"), WEAKENED.values(), ids=WEAKENED)
 def test_a_rule_that_is_weakened_shows_as_leaks(firestore_emulator: Emulator, old: str, new: str, aim: str) -> None:
     assert old in RULES
-    aimed = [attempt for attempt in attempts() if aim in str(attempt)]
+    aimed = [attempt for attempt, text in zip(attempts(), texts(), strict=True) if aim in text]
     aimed = aimed[:: 1 + len(aimed) // 200]
 
     assert not run(firestore_emulator, RULES, aimed, jobs=1).leaks
