@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from firelaunch.llm.providers.openai_compatible import _parse_event as openai
-from firelaunch.llm.types import Chunk
+from firelaunch.llm.types import Chunk, ToolChunk
 from firelaunch.llm.wire.event_template import Pattern
 from firelaunch.llm.wire.sse import Decoder
 from hypothesis import example, given
@@ -24,7 +24,9 @@ TEXTS = st.one_of(st.text(max_size=6), st.sampled_from(["", "stop", "content", '
 DELTAS = st.one_of(
     TEXTS.map(lambda text: {"content": text}),
     TEXTS.map(lambda text: {"role": "assistant", "content": text}),
+    TEXTS.map(lambda text: {"reasoning_content": text}),
     st.tuples(TEXTS, TEXTS).map(lambda both: {"content": both[0], "refusal": both[1]}),
+    st.tuples(TEXTS, TEXTS).map(lambda both: {"content": both[0], "reasoning_content": both[1]}),
     st.just({"content": "", "tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}),
     st.just({}),
     st.just({"content": 1}),
@@ -45,11 +47,23 @@ def parsed(event: bytes) -> Chunk | None:
         return None
 
 
+@pytest.mark.parametrize("thoughts", [False, True])
 @given(st.lists(EVENTS, min_size=1, max_size=12), STYLES, FRAMINGS, st.lists(BYTES, max_size=4), st.data())
+@example([of_openai({"content": text, "refusal": "0"}) for text in ("a", "")], {}, b"data: ", [], None)
 @example([of_openai({"content": "a"})] * 2, {}, b"data: ", [[b'"', b",", b'"content":', b'"', b"a", b'"']], None)
 def test_what_is_read_by_the_pattern_is_what_parsing_gives(
-    said: list[dict[str, Any]], style: dict[str, Any], framing: bytes, odd: list[list[bytes]], data: Any
+    thoughts: bool,
+    said: list[dict[str, Any]],
+    style: dict[str, Any],
+    framing: bytes,
+    odd: list[list[bytes]],
+    data: Any,
 ) -> None:
+    def read(chunk: Chunk) -> str:
+        """What a chunk says that says nothing else."""
+        text = chunk.thought if thoughts else chunk.text
+        return text if chunk == (ToolChunk(thought=text) if thoughts and text else Chunk(text)) else "?"
+
     sent = [json.dumps(event, **style).encode() for event in said]
     for pieces in odd:
         # Anything at all where the text is, or at a place chosen from the whole event.
@@ -57,7 +71,7 @@ def test_what_is_read_by_the_pattern_is_what_parsing_gives(
         mark = json.dumps(said[0]["choices"][0]["delta"].get("content", ""), **style).encode()
         at = whole.find(mark) if data is None else data.draw(st.integers(0, len(whole)))
         sent.append(whole[:at] + b"".join(pieces) + whole[at + (len(mark) if data is None else 0) :])
-    pattern = Pattern(openai)
+    pattern = Pattern(openai, thoughts=thoughts)
     decoder = Decoder()
     decoder.feed(b"".join(framing + event + b"\n\n" for event in sent))
     while decoder.at < len(decoder.buffer):
@@ -65,7 +79,7 @@ def test_what_is_read_by_the_pattern_is_what_parsing_gives(
         text, after = pattern.run(decoder.buffer, before)
         if after > before:
             chunks = [parsed(event) for event in events(decoder.buffer[before:after])]
-            assert text == "".join(chunk.text if chunk == Chunk(chunk.text) else "?" for chunk in filter(None, chunks))
+            assert text == "".join(read(chunk) for chunk in filter(None, chunks))
             assert None not in chunks
             decoder.at = after
             continue
@@ -83,6 +97,19 @@ def events(data: bytes) -> list[bytes]:
     found = [*iter(decoder.event, None)]
     assert decoder.at == len(data), "what is read ends with an event"
     return found
+
+
+def test_from_the_second_thought_on_they_are_read_by_their_form_and_texts_are_not() -> None:
+    pattern = Pattern(openai, thoughts=True)
+    for number, text in enumerate(["stop", "a", "\n", "naïve", '"']):
+        event = json.dumps(of_openai({"reasoning_content": text})).encode()
+        sent = b"data: " + event + b"\n\n"
+        assert pattern.run(sent, 0) == ((text, len(sent)) if number > 1 else ("", 0))  # "stop" is there twice
+        pattern.learn(b"data: " + event, event, openai(from_json(event)))
+    said = b"data: " + json.dumps(of_openai({"content": "a"})).encode()
+    assert pattern.run(said + b"\n\n", 0) == ("", 0)
+    pattern.learn(said, said[6:], openai(from_json(said[6:])))
+    assert pattern.run(said + b"\n\n", 0) == ("", 0), "a text is no thought, and none is learned of it"
 
 
 @pytest.mark.parametrize(

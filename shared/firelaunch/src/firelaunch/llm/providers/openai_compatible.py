@@ -71,9 +71,8 @@ class OpenAICompatibleProvider:
 
         def send(adapted: Body) -> Iterator[Chunk]:
             encoded = json.dumps(adapted).encode()
-            return relay(
-                self._transport, "/chat/completions", headers, encoded, call.deadline, _parse_event, _parse_answer
-            )
+            path, parsers = "/chat/completions", (_parse_event, _parse_answer)
+            return relay(self._transport, path, headers, encoded, call.deadline, *parsers, plain_thoughts=True)
 
         return self._refused.send(call.model, body, send)
 

@@ -1,6 +1,7 @@
 """Learn the form of a stream's events, to read events of the same form without parsing their JSON.
 
-Nearly all events of a stream differ in a word of text only, which stands in some hundred bytes of the same JSON.
+Nearly all events of a stream differ in a word of text, or of a thought, only, which stands in some hundred bytes of the
+same JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from ..types import Chunk
+from ..types import Chunk, ToolChunk
 
 __all__ = ["Pattern"]
 
@@ -42,14 +43,16 @@ _TRIES = 8
 
 
 class Pattern:
-    """The bytes before and after the text in the events of one stream.
+    """The bytes before and after the text, or the thought, in the events of one stream.
 
     Args:
         parse: makes a chunk of an event's JSON.
+        thoughts: whether the text that is read is that of thoughts.
     """
 
-    def __init__(self, parse: Callable[[dict[str, Any]], Chunk]) -> None:
+    def __init__(self, parse: Callable[[dict[str, Any]], Chunk], *, thoughts: bool = False) -> None:
         self._parse = parse
+        self._thoughts = thoughts
         self._begin = self._end = b""
         self._padded: re.Pattern[bytes] | None = None
         self._tries = 0
@@ -103,15 +106,19 @@ class Pattern:
             block: the event's lines.
             data: the JSON in them.
         """
-        if self._tries == _TRIES or not chunk.text or chunk != Chunk(chunk.text) or not block.endswith(data):
+        text = chunk.thought if self._thoughts else chunk.text
+        if self._tries == _TRIES or not text or chunk != self._chunk(text) or not block.endswith(data):
             return
         self._tries += 1
         # Servers may or may not escape characters beyond ASCII, so look for the text in both forms.
-        for value in (json.dumps(chunk.text, ensure_ascii=escaped).encode() for escaped in (False, True)):
+        for value in (json.dumps(text, ensure_ascii=escaped).encode() for escaped in (False, True)):
             before, separator, after = data.partition(value)
             if separator and self._is_text(before, after):
                 self._set_form(block.removesuffix(data) + before + b'"', b'"' + after)
                 return
+
+    def _chunk(self, text: str) -> Chunk:
+        return ToolChunk(thought=text) if self._thoughts else Chunk(text)
 
     def _set_form(self, begin: bytes, end: bytes) -> None:
         self._begin, self._end, self._padded = begin, end + b"\n\n", None
@@ -124,7 +131,9 @@ class Pattern:
 
     def _is_text(self, before: bytes, after: bytes) -> bool:
         try:
-            return self._parse(from_json(before + json.dumps(_OTHER).encode() + after)) == Chunk(_OTHER)
+            other, empty = (self._parse(from_json(before + json.dumps(text).encode() + after)) for text in (_OTHER, ""))
+            # Where it is empty, another field may count.
+            return other == self._chunk(_OTHER) and empty == Chunk()
         except (AttributeError, LookupError, TypeError, ValueError):
             return False
 

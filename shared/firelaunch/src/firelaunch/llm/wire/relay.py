@@ -58,6 +58,8 @@ def relay(
     deadline: Deadline,
     parse: Callable[[dict[str, Any]], Chunk],
     parse_answer: Callable[[dict[str, Any]], Chunk],
+    *,
+    plain_thoughts: bool = False,
 ) -> Iterator[Chunk]:
     """Send a request, and yield its answer as it arrives. Closing the iterator closes the connection.
 
@@ -65,6 +67,7 @@ def relay(
 
     Args:
         parse, parse_answer: make a chunk of an event's JSON, and of an answer that did not come as a stream.
+        plain_thoughts: whether ``parse`` keeps nothing of what the model thinks, so that it need not see all of it.
 
     Raises:
         ModelError: as for :class:`~firelaunch.llm.types.Provider`.
@@ -74,7 +77,7 @@ def relay(
     try:
         if not 200 <= response.status < 300:
             raise of_response(response.status, response.headers, response.text())
-        yield from Reading(response, deadline, parse, parse_answer).chunks()
+        yield from Reading(response, deadline, parse, parse_answer, plain_thoughts=plain_thoughts).chunks()
         if deadline.hosted:
             yield LEAVING
     except Exception:
@@ -115,6 +118,8 @@ class Reading:
         deadline: Deadline,
         parse: Callable[[dict[str, Any]], Chunk],
         parse_answer: Callable[[dict[str, Any]], Chunk],
+        *,
+        plain_thoughts: bool = False,
     ) -> None:
         self._response = response
         self._deadline = deadline
@@ -122,6 +127,7 @@ class Reading:
         self._parse_answer = parse_answer
         self._decoder = Decoder(json_lines=_is_json_lines(response.headers.get("content-type", "")))
         self._pattern = Pattern(parse)
+        self._thoughts = Pattern(parse, thoughts=True) if plain_thoughts else None
         self._handed_on = 0.0
         self._passed: list[str] = []
         self._failure: ModelError | None = None
@@ -280,20 +286,16 @@ class Reading:
 
     def _joined_events(self) -> _Batch | None:
         """Return all events that have arrived, joined; None without events."""
-        decoder, pattern, batch = self._decoder, self._pattern, _Batch()
+        decoder, batch = self._decoder, _Batch()
         while batch.error is None and not batch.end_mark:
-            # The fast way: events of the learned form give their text without being parsed.
-            before = decoder.at
-            text, decoder.at = pattern.run(decoder.buffer, before)
-            if decoder.at > before:
-                batch.texts.append(text)
+            if self._read_by_form(batch):
                 continue
             data = decoder.event()
             if data is None:
                 break
             if not self._is_keep_alive(data):
                 self._read_event(data, batch)
-        if not batch.texts and batch.error is None and not batch.end_mark:
+        if not batch.texts and not batch.thoughts and batch.error is None and not batch.end_mark:
             return None
         text = "".join(batch.texts)
         if text:
@@ -305,6 +307,18 @@ class Reading:
             batch.thoughts.append(thought)
         batch.texts = [text]
         return batch
+
+    def _read_by_form(self, batch: _Batch) -> bool:
+        """Read the next events without parsing them, if they have a learned form, and return whether they have one."""
+        decoder, before = self._decoder, self._decoder.at
+        text, decoder.at = self._pattern.run(decoder.buffer, before)
+        if decoder.at > before:
+            batch.texts.append(text)
+        elif self._thoughts is not None:
+            thought, decoder.at = self._thoughts.run(decoder.buffer, before)
+            if decoder.at > before:
+                batch.thoughts.append(thought)
+        return decoder.at > before
 
     def _read_event(self, data: bytes, batch: _Batch) -> None:
         """Add an event that has to be parsed to ``batch``."""
@@ -320,6 +334,8 @@ class Reading:
         if type(chunk) is WholeChunk:
             chunk = chunk.after("".join([*self._said, *batch.texts]))
         self._pattern.learn(self._decoder.block, data, chunk)
+        if self._thoughts is not None:
+            self._thoughts.learn(self._decoder.block, data, chunk)
         batch.add(chunk)
 
     def _is_keep_alive(self, data: bytes) -> bool:
