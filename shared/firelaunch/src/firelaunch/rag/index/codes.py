@@ -60,8 +60,9 @@ def write_codes(connection: sqlite3.Connection, dimensions: int) -> None:
 
 def forget_codes(connection: sqlite3.Connection, rows: Sequence[int]) -> None:
     """Remove the codes of rows that are removed."""
-    of_rows = "SELECT DISTINCT (SELECT max(first) FROM codes WHERE first <= value) FROM json_each(?)"
-    blocks = [first for (first,) in connection.execute(of_rows, (json.dumps(rows),)) if first is not None]
+    before = "SELECT max(first) FROM codes WHERE first <= value"
+    of_rows = f"SELECT first FROM codes WHERE first IN (SELECT ({before}) FROM json_each(?)) AND last >= ?"  # noqa: S608
+    blocks = [first for (first,) in connection.execute(of_rows, (json.dumps(rows), min(rows)))]
     for first in blocks:
         numbers, codes = connection.execute("SELECT rows, codes FROM codes WHERE first = ?", (first,)).fetchone()
         held = np.frombuffer(numbers, np.int64)

@@ -3,7 +3,7 @@
 FTS5 ranks a question with common words by looking at each occurrence, every time. Here each term's postings are read
 from the file once, and kept with what the term adds to the score of each text. A search adds up a few arrays.
 
-What is kept is of one state of the file. After a write, new texts are analyzed and appended, removed ones are left out.
+What is kept is of one state of the file. After a write, the terms of new texts are appended, removed texts are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -59,6 +60,10 @@ _FEW: Final = 4_096
 
 _MOST_CONTENDERS: Final = 256
 """Texts of which each one's terms are read, to do without the postings of common words."""
+
+
+_READ_AT_ONCE: Final = 150_000
+"""Postings of common words that one search reads to keep them, in 0.2 s; of a single word it reads all."""
 
 
 class TermFile(Protocol):
@@ -246,7 +251,7 @@ class Lexicon:
     def _late(self, parts: Sequence[QueryPart], file: TermFile) -> dict[str, float]:
         """Return the words whose postings are many and not kept, each with the most that it adds to a score.
 
-        The first search of a file leaves out all of them, later ones all but one. So no search reads them all.
+        The first search of a file leaves out all of them. Later ones read some, the rarest first.
         """
         if len(self.texts.rows) <= _FEW:
             return {}
@@ -254,7 +259,9 @@ class Lexicon:
         having = {form: file.having(form) for form in forms}
         self._measured()
         common = sorted((form for form in forms if having[form] > _FEW), key=lambda form: (having[form], form))
-        return {form: (K1 + 1) * self._idf(having[form]) for form in common[1 if self._terms else 0 :]}
+        totals = list(accumulate(having[form] for form in common))
+        read = max(1, sum(total <= _READ_AT_ONCE for total in totals)) if self._terms else 0
+        return {form: (K1 + 1) * self._idf(having[form]) for form in common[read:]}
 
     def _inside(self, languages: Sequence[str], file: TermFile) -> npt.NDArray[np.bool_] | None:
         """Return which texts are in these languages; None for all, if there are none."""
