@@ -3,7 +3,8 @@
 FTS5 ranks a question with common words by looking at each occurrence, every time. Here each term's postings are read
 from the file once, and kept with what the term adds to the score of each text. A search adds up a few arrays.
 
-What is kept is of one state of the file. After a write, the terms of new texts are appended, removed texts are left out.
+What is kept is of one state of the file. After a write, new texts are appended with their terms, and removed ones are
+left out.
 """
 
 from __future__ import annotations
