@@ -152,6 +152,7 @@ def test_an_owners_root_is_their_document_and_a_groups_name_is_no_users() -> Non
     assert [each.group for each in (APP, ADA, TEAM)] == [None, None, "g1"]
     assert ADA.of("group~g1") == TEAM
     assert TEAM.of("ada") == ADA
+    assert Scope("demo", "a.b@example.com").root == "apps/demo/users/a.b@example.com"
     with pytest.raises(FrozenInstanceError):
         ADA.uid = "bob"  # type: ignore[misc]
 

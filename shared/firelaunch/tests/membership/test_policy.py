@@ -82,3 +82,11 @@ def test_an_open_app_takes_everybody_and_one_by_invitation_nobody_without() -> N
     Policy("open").check(None, verified=False)
     with pytest.raises(Forbidden, match="by invitation"):
         Policy("invite", ("example.com",)).check("ada@example.com", verified=True)
+
+
+@pytest.mark.parametrize("join", ["open", "domain", "invite"])
+def test_a_policy_is_what_its_document_says(join: Any) -> None:
+    policy = Policy(join, ("example.com",), "tenant-1", ("a", "b"))
+    assert Policy.of(policy.data()) == policy
+    assert Policy.of({"roles": ["a", 5]}).roles == ROLES
+    assert Policy.of({"domains": ["Example.COM", 5, None, ""]}).domains == ("example.com",)

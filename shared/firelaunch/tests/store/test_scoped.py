@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelaunch.errors import Fenced, Forbidden, NotFound, OutsideTransaction, PreconditionFailed, ScopeViolation
+from firelaunch.errors import (
+    AlreadyExists,
+    Fenced,
+    Forbidden,
+    NotFound,
+    OutsideTransaction,
+    PreconditionFailed,
+    ScopeViolation,
+)
 from firelaunch.scope import Scope
 from firelaunch.store.base import Create, Delete, Document, Query, Set, Update, Verify, Write
 from firelaunch.store.fence import UserField
@@ -287,3 +295,56 @@ def test_the_membership_is_read_once_for_all_reads_of_a_request(raw: SQLiteStore
     raw.commit([Delete(MEMBER)])
     assert READS["get"](team) == 1
     assert READS["get"](team.within(TEAM)) == 1, "a narrower store keeps the guard"
+
+
+def test_a_transactions_work_is_told_when_it_is_committed_and_not_done_again_when_its_condition_fails(
+    store: ScopedStore,
+) -> None:
+    board, told, done = f"{APP.root}/boards/b1", list[datetime](), list[int]()
+
+    def work(transaction: Any) -> None:
+        transaction.on_commit(told.append)
+        transaction.write(Set(board, {}))
+
+    store.transaction(work)
+    kept = store.get(board)
+    assert kept is not None
+    assert told == [kept.update_time]
+
+    def late(transaction: Any) -> None:
+        done.append(1)
+        transaction.write(Verify(board, NOON))
+
+    with pytest.raises(PreconditionFailed):
+        store.transaction(late)
+    assert done == [1]
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_what_a_commit_itself_was_refused_for_is_told_at_once(raw: SQLiteStore, is_member: bool) -> None:
+    if is_member:
+        raw.commit([Create(MEMBER, {"role": "editor"})])
+    guard, conditions = Guard(MEMBER, TEAM.erasure(), lambda member, writes: None), list[Any]()
+
+    def commit(given: Any) -> None:
+        conditions.append(given)
+        raise AlreadyExists
+
+    with pytest.raises(AlreadyExists):
+        guard.commit(raw, commit)
+    member = raw.get(MEMBER)
+    assert conditions == [[Verify(MEMBER, None if member is None else member.update_time)]]
+
+
+def test_a_commit_during_which_the_membership_changes_each_time_is_refused_at_last(raw: SQLiteStore) -> None:
+    raw.commit([Create(MEMBER, {"role": "editor"})])
+    tries: list[int] = []
+
+    def commit(given: Any) -> None:
+        tries.append(1)
+        raw.commit([Set(MEMBER, {"role": "editor", "n": len(tries)})])
+        raise PreconditionFailed(reason="the membership changed")
+
+    with pytest.raises(PreconditionFailed):
+        Guard(MEMBER, TEAM.erasure(), may).commit(raw, commit)
+    assert 1 < len(tries) < 20
