@@ -47,6 +47,7 @@ BESIDE = {
     ),
     "metering": (
         *("metering/test_day.py", "metering/test_pool.py", "metering/test_to_the_micro_dollar.py"),
+        "metering/test_draws.py",
         *(
             "metering/test_reservations.py",
             "metering/test_ceiling.py",
@@ -76,11 +77,11 @@ def main(only: str, tests: str, *, short: bool) -> int:
         return 2
     if short:
         rooms = {"admission": [SHORT[0]]}
-    mutants = {name: mutants_of(SOURCE / f"{name}.py") for modules in rooms.values() for name in modules}
     allowed = _allowed()
+    every = {name: mutants_of(SOURCE / f"{name}.py") for modules in rooms.values() for name in modules}
+    mutants = {name: [each for each in some if each.id not in allowed.get(name, ())] for name, some in every.items()}
     if short:
-        real = [each for each in mutants[SHORT[0]] if each.id not in allowed.get(SHORT[0], {})]
-        mutants = {SHORT[0]: real[:: len(real) // SHORT[2]][: SHORT[2]]}
+        mutants = {name: some[:: len(some) // SHORT[2]][: SHORT[2]] for name, some in mutants.items()}
     states: dict[tuple[Path, str], str] = {}
     for room, modules in rooms.items():
         beside = [SHORT[1]] if short else tests.split() or BESIDE[room]
@@ -88,7 +89,7 @@ def main(only: str, tests: str, *, short: bool) -> int:
     report = {
         "short": short,
         "rooms": {
-            room: {name: _figures(name, mutants[name], states, allowed) for name in modules}
+            room: {name: _figures(mutants[name], states, len(allowed.get(name, ()))) for name in modules}
             for room, modules in rooms.items()
         },
     }
@@ -129,33 +130,26 @@ def _quietly(work: Callable[..., int], *arguments: Any) -> int:
         return work(*arguments)
 
 
-def _allowed() -> dict[str, dict[str, str]]:
-    """Return the mutants that change nothing, with the reasons, by module."""
-    return {
-        name: {each["id"]: each["reason"] for each in entries}
-        for name, entries in (yaml.safe_load(EQUIVALENT.read_text()) or {}).items()
-    }
+def _allowed() -> dict[str, set[str]]:
+    """Return the mutants that change nothing, by module. They are not played."""
+    entries = yaml.safe_load(EQUIVALENT.read_text()) or {}
+    return {name: {each["id"] for each in of_module} for name, of_module in entries.items()}
 
 
-def _figures(
-    name: str, mutants: list[Mutant], states: dict[tuple[Path, str], str], allowed: dict[str, dict[str, str]]
-) -> dict[str, Any]:
+def _figures(mutants: list[Mutant], states: dict[tuple[Path, str], str], equivalent: int) -> dict[str, Any]:
     by_state: dict[str, list[str]] = {state: [] for state in ("killed", "timeout", "survived", "never run", "invalid")}
     for each in mutants:
         by_state[states[each.file, each.id]].append(each.id)
-    known = allowed.get(name, {})
-    alive = [*by_state["survived"], *by_state["never run"]]
     noticed = len(by_state["killed"]) + len(by_state["timeout"])
-    survived = [each for each in alive if each not in known]
+    survived = [*by_state["survived"], *by_state["never run"]]
     counted = noticed + len(survived)
     return {
         "mutants": counted,
         "killed": len(by_state["killed"]),
         "timeout": len(by_state["timeout"]),
         "survived": survived,
-        "never_run": [each for each in by_state["never run"] if each not in known],
-        "equivalent": len(alive) - len(survived),
-        "stale": sorted(set(known) & ({each.id for each in mutants} - set(alive))),
+        "never_run": by_state["never run"],
+        "equivalent": equivalent,
         "invalid": by_state["invalid"],
         "score": round(100 * noticed / counted, 2) if counted else 100.0,
     }
@@ -172,8 +166,8 @@ def _print(report: dict[str, Any]) -> int:
                 f"  {name:26} {each['killed'] + each['timeout']:4} of {each['mutants']:4}  score {each['score']:6.2f}  "
                 f"timeout {each['timeout']}  equivalent {each['equivalent']}"
             )
-            for title in ("survived", "stale", "invalid"):
-                failed = failed or bool(each[title])
+            for title in ("survived", "invalid"):
+                failed = failed or (title == "survived" and bool(each[title]))
                 for mutant in each[title]:
                     kind = "never run" if mutant in each["never_run"] else title
                     print(f"    {kind}: {mutant}")

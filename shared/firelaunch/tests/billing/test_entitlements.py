@@ -34,6 +34,8 @@ def paying(*prices: str, status: str = "active") -> dict[str, Any]:
         ({"plan": "pro"}, ("pro", "granted")),
         ({"plan": "no longer there"}, ("free", "default")),
         ({"plan": 7}, ("free", "default")),
+        ({"balance": {"micro_usd": 1}}, ("payg", "credit")),
+        ({"balance": {"micro_usd": 0}}, ("free", "default")),
         (paying("price_pro"), ("pro", "subscription")),
         (paying("price_pro", "price_team"), ("team", "subscription")),
         (paying("price_gone"), ("free", "default")),
