@@ -31,6 +31,7 @@ from bench.relay import (
     LOAD_CORE,
     ROOT,
     SERVER_CORE,
+    TICK,
     Target,
     cpu_seconds,
     family,
@@ -99,7 +100,7 @@ def figures(report: Report, at_once: int, direct: Load, found: dict[str, Load]) 
     us, usual = found[US], found[FASTAPI]
     report.ratio(f"added_p50_vs_fastapi_openai_{at_once}", (us.p50 - direct.p50) / (usual.p50 - direct.p50))
     report.ratio(f"turn_cpu_vs_fastapi_openai_{at_once}", us.cpu / usual.cpu)
-    report.ratio(f"turn_cpu_vs_floor_{at_once}", us.cpu / found[FLOOR].cpu)
+    report.ratio(f"turn_cpu_vs_floor_{at_once}", us.cpu / max(found[FLOOR].cpu, TICK))
     if LITELLM in found:
         report.ratio(f"added_p50_vs_litellm_{at_once}", (us.p50 - direct.p50) / (found[LITELLM].p50 - direct.p50))
 
