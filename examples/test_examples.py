@@ -6,10 +6,11 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from support import PYTHON, ROOT, clean_environ, served
+from support import PYTHON, ROOT, clean_environ, mypy_cache, served
 
 MEALCOACH = ROOT / "examples" / "mealcoach"
 
@@ -21,10 +22,15 @@ def app(tmp_path: Path) -> Path:
     return Path(shutil.copytree(MEALCOACH, tmp_path / "mealcoach", ignore=leftovers))
 
 
-def run(folder: Path, *command: str) -> str:
+def run(folder: Path, *command: str, **more: str) -> str:
     required = {name: os.environ[name] for name in ("REQUIRE_EMULATOR",) if name in os.environ}
     done = subprocess.run(
-        [PYTHON, "-m", *command], cwd=folder, env=clean_environ(**required), capture_output=True, text=True, check=False
+        [PYTHON, "-m", *command],
+        cwd=folder,
+        env=clean_environ(**required, **more),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -36,7 +42,8 @@ def run(folder: Path, *command: str) -> str:
     ids=" ".join,
 )
 def test_an_example_passes_its_own_checks_elsewhere(app: Path, check: list[str]) -> None:
-    run(app, *check)
+    with mypy_cache() if check == ["mypy"] else nullcontext({}) as more:
+        run(app, *check, **more)
 
 
 def test_an_example_is_staged_and_serves_from_what_was_staged(app: Path, tmp_path: Path) -> None:

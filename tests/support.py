@@ -223,6 +223,16 @@ def copy_repo(target: Path) -> Path:
     return target
 
 
+@contextmanager
+def mypy_cache() -> Iterator[dict[str, str]]:
+    """The environment in which mypy knows of the packages what it found for another app; one run at a time."""
+    folder = ROOT / "build" / "mypy"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        yield {"MYPY_CACHE_DIR": str(folder / "cache")}
+
+
 MAKE_HERE = {"PYTHON": "true"}
 """The environment in which make takes the set-up as done: what is to run it does nothing."""
 

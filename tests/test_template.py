@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tomllib
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from firelaunch.scope import APP_ID
 from firelaunch.settings.app import AppSettings, Settings
 from hypothesis import given
 from hypothesis import strategies as st
-from support import PYTHON, ROOT, TEMPLATE, clean_environ
+from support import PYTHON, ROOT, TEMPLATE, clean_environ, mypy_cache
 
 ANSWERS = ("app_name", "app_slug", "description", "project", "region", "model_provider", "index")
 
@@ -370,5 +371,7 @@ def test_the_raw_template_passes_its_own_tests_in_place() -> None:
 
 def passes(folder: Path, check: list[str]) -> None:
     command = [PYTHON, "-m", *check]
-    done = subprocess.run(command, cwd=folder, env=clean_environ(), capture_output=True, text=True, check=False)
+    with mypy_cache() if check == ["mypy"] else nullcontext({}) as more:
+        environ = clean_environ(**more)
+        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
