@@ -40,7 +40,7 @@ _DECAY = 0.98
 _PRIOR_QUESTIONS = 2.5
 """How many questions the means to begin with count for."""
 
-_BIAS, _CHANCE = -2.375, -0.275
+_BIAS, _CHANCE = -2.175, -0.275
 _USUAL = (5.68, -8.95, 1.04, -0.535)
 _USUAL_CONFIRMED_BY_CHANCE = 0.507
 """The weights of what is usual, and of how far this question's chance is from it (docs/adr/0054; the bias: 0072)."""
