@@ -67,7 +67,7 @@ VARIABLES = {
     "K_SERVICE": "Set by Cloud Run. Whatever is for development alone then refuses to start.",
     "PORT": "Port to listen on; 8080 if unset. Cloud Run sets it.",
     "HOST": "Address to listen on; if unset, all in cloud mode and 127.0.0.1 alone otherwise.",
-    "CONCURRENCY": "Requests at a time; 80 if unset, which is Cloud Run's default.",
+    "CONCURRENCY": "Requests at a time; `cloud.concurrency` of the app's settings if unset.",
 }
 
 
