@@ -47,7 +47,7 @@ BESIDE = {
     ),
     "metering": (
         *("metering/test_day.py", "metering/test_pool.py", "metering/test_to_the_micro_dollar.py"),
-        "metering/test_draws.py",
+        *("metering/test_draws.py", "services/test_upload_limits.py"),
         *(
             "metering/test_reservations.py",
             "metering/test_ceiling.py",

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from firelaunch.billing.entitlements import Entitlements
-from firelaunch.errors import BudgetExceeded, Contention, CreditExceeded, PreconditionFailed, RateLimited
+from firelaunch.errors import (
+    AppBudgetExceeded,
+    BudgetExceeded,
+    Contention,
+    CreditExceeded,
+    PreconditionFailed,
+    RateLimited,
+)
 from firelaunch.llm.types import FinishedCall, TokenCounts
+from firelaunch.metering import reservations
 from firelaunch.metering.call_records import CallLog
+from firelaunch.metering.ceiling import Ceiling
 from firelaunch.metering.reservations import Day, Metering, Quote, Reservation
 from firelaunch.scope import Scope
-from firelaunch.settings.plans import Plan
+from firelaunch.settings.plans import Budget, Plan
 from firelaunch.store.base import Create, Set, Update
 from firelaunch.store.sqlite import SQLiteStore
 
@@ -148,6 +158,8 @@ def test_a_reservation_may_be_raised_to_what_others_leave_and_not_above(meters: 
 def test_a_reservation_that_expired_may_be_raised_to_all_that_is_left(meters: Meters) -> None:
     reservation = meters.reserve("r1", 100)
     meters.clock.now += timedelta(seconds=60)
+    with pytest.raises(BudgetExceeded):
+        meters.metering.extend(reservation, 1_001)
     meters.metering.extend(reservation, 1_000)
     assert meters.day().committed(meters.clock.now) == 1_000
 
@@ -310,3 +322,88 @@ def test_a_commit_that_reads_an_old_day_is_refused(meters: Meters) -> None:
         meters.store.commit(second)
     assert meters.day().committed(NOON) == 2
     assert writes
+
+
+def test_a_days_sums_have_each_call_once_also_those_that_end_late(meters: Meters) -> None:
+    reservation = meters.reserve("r1", 100)
+    reservation.cover(40)
+    meters.settle(reservation, 20)
+    reservation.spend(call(7))
+    sums = meters.store.get(ADA.user_sum("2026-03-01"))
+    assert sums is not None
+    assert (sums.data["cost_micro_usd"], sums.data["calls"], sums.data["requests"]) == (27, 2, 0)
+    assert reservation.calls == 2
+
+
+def test_how_a_request_ended_has_its_retries_fallbacks_and_times(meters: Meters) -> None:
+    reservation = meters.reserve("r1", 100)
+    for model, step in (("a", 1), ("a", 1), ("a", 1), ("b", 1), ("c", 1), ("a", 2), ("embedding", 0)):
+        reservation.spend(replace(call(1), model=model, step=step))
+    record = {"usage": reservation.report(), "outcome": "answered", "error": None}
+    for passages, empty in (([], True), (["a passage"], False)):
+        (fact,) = (
+            value
+            for name, value in reservation.ended({**record, "retrieval": {"passages": passages, "ms": 5}}).items()
+            if name.startswith("sums.")
+        )
+        assert (fact["searched"], fact["empty"], fact["retrieval_ms"]) == (True, empty, 5)
+        assert (fact["retries"], fact["fallbacks"], fact["model_ms"]) == (2, 2, 3_000)
+    meters.store.commit(reservation.settlement())
+    sums = meters.store.get(ADA.user_sum("2026-03-01"))
+    assert sums is not None
+    assert (sums.data["calls"], sums.data["requests"]) == (7, 1)
+
+
+def test_a_request_of_very_many_calls_stores_their_records_before_it_settles(
+    meters: Meters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reservations, "_MOST_RECORDS", 2)
+    reservation = meters.reserve("r1", 100)
+    for _ in range(5):
+        reservation.cover(1)
+        reservation.release(1)
+        reservation.spend(call(1))
+    assert len(list(meters.store.ids("apps/demo/calls"))) == 4
+    meters.store.commit(reservation.settlement())
+    assert len(list(meters.store.ids("apps/demo/calls"))) == 5
+    assert meters.day().number("cost_micro_usd") == 5
+
+
+@pytest.fixture
+def bounded(meters: Meters) -> Metering:
+    """Metering of an app with a budget of its own, of 10,000 micro-dollars a day."""
+    budget = Budget(daily_usd="0.01")  # type: ignore[arg-type]
+    ceiling = Ceiling(meters.store, Scope("demo"), budget, meters.clock, 60.0, monotonic=lambda: 0.0)
+    return replace(meters.metering, ceiling=ceiling)
+
+
+def used(metering: Metering) -> int:
+    """What the app's budget has as spent once this process has ended."""
+    metering.close()
+    assert metering.ceiling is not None
+    return metering.ceiling.pool("2026-03-01").spent("day", "2026-03-01")
+
+
+def test_work_of_the_app_itself_is_paid_from_its_budget_and_refused_beyond_it(bounded: Metering) -> None:
+    assert bounded.pay_for_app(0, lambda: ("free", 0)) == "free"
+    assert bounded.pay_for_app(3_000, lambda: ("done", 2_000)) == "done"
+    with pytest.raises(AppBudgetExceeded):
+        bounded.pay_for_app(8_001, lambda: pytest.fail("there is no money for it"))
+    assert used(bounded) == 2_000
+
+
+def test_a_call_that_ends_after_its_request_is_paid_from_the_apps_budget_too(meters: Meters, bounded: Metering) -> None:
+    reservation, writes = bounded.reserve(
+        ADA, "2026-03-01", meters.day(), None, "r1", Quote("big", 100), Quote("small", 1)
+    )
+    with reservation.admission():
+        meters.store.commit(writes)
+    reservation.cover(40)
+    reservation.cover(20)
+    meters.settle(reservation, 30)
+    reservation.spend(call(7))
+    reservation.release(40)
+    reservation.release(20)
+    assert reservation.draw is not None
+    assert (reservation.draw.spent, reservation.draw.held) == (37, 0)
+    assert used(bounded) == 37
