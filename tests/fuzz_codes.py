@@ -1,6 +1,6 @@
 """A check for schemathesis: the code of each error is among those that the document tells of for its status.
 
-And a hook that keeps schemathesis from giving up on a route.
+And hooks that keep schemathesis from giving up on a route, and from forms that say something else than it thinks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import schemathesis
 from firelaunch.testing.documented import Documented
 
 _CHECKERS: dict[int, Documented] = {}
+_NO_TEXT = bool | int | float | None
 _SENDABLE = re.compile(r"(?:\S[^\r\n]*)?")
 
 
@@ -24,6 +25,13 @@ def before_call(_ctx: Any, case: Any, _kwargs: Any) -> None:
     for name, value in list((case.headers or {}).items()):
         if isinstance(value, str) and not _SENDABLE.fullmatch(value):
             del case.headers[name]
+
+
+@schemathesis.hook
+def filter_body(context: Any, body: Any) -> bool:
+    """Leave out forms with a value that is no text: a form carries it as text, so that an app gets ``"false"``."""
+    is_form = all(each.media_type == "multipart/form-data" for each in context.operation.body)
+    return not (is_form and isinstance(body, dict) and any(isinstance(each, _NO_TEXT) for each in body.values()))
 
 
 @schemathesis.check

@@ -36,3 +36,13 @@ def test_no_route_is_given_up_for_a_header_that_cannot_be_sent() -> None:
     case = SimpleNamespace(headers={"Mcp-Name": lines, "Origin": " x", "Mcp-Method": "tools/call", "Empty": ""})
     before_call(None, case, None)
     assert case.headers == {"Mcp-Method": "tools/call", "Empty": ""}
+
+
+def test_a_form_is_not_sent_with_what_it_would_carry_as_text() -> None:
+    from fuzz_codes import filter_body
+
+    form = SimpleNamespace(operation=SimpleNamespace(body=[SimpleNamespace(media_type="multipart/form-data")]))
+    bodies = [{"name": False}, {"name": 1}, {"name": "false"}, {"name": {}}, "no form"]
+    assert [filter_body(form, body) for body in bodies] == [False, False, True, True, True]
+    json = SimpleNamespace(operation=SimpleNamespace(body=[SimpleNamespace(media_type="application/json")]))
+    assert all(filter_body(json, body) for body in bodies)
