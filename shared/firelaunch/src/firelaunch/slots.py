@@ -19,8 +19,9 @@ __all__ = ["Pace", "Room", "Slots"]
 
 T = TypeVar("T")
 
-_REMEMBERED = 10_000
-"""The users whose pace is remembered, beyond which those who used nothing of late are forgotten."""
+_REMEMBERED = 100
+"""The users whose pace is remembered at least. When there are twice as many as used something of late, the others are
+forgotten, for whom it makes no difference."""
 
 _MINUTE = 60.0
 """Seconds of a minute."""
@@ -94,6 +95,7 @@ class Pace:
         self._clock = clock
         self._lock = threading.Lock()
         self._free_at: dict[str, float] = {}
+        self._most = _REMEMBERED
 
     def take(self, units: int) -> float:
         """Take units, and return the seconds to wait before using them."""
@@ -113,8 +115,9 @@ class Pace:
         """
         with self._lock:
             now = self._clock()
-            if len(self._free_at) > _REMEMBERED:
+            if len(self._free_at) >= self._most:
                 self._free_at = {name: free_at for name, free_at in self._free_at.items() if free_at > now}
+                self._most = max(_REMEMBERED, 2 * len(self._free_at))
             used = max(now, self._free_at.get(user, 0.0)) + self._seconds - now
             if used > _MINUTE:
                 return used - _MINUTE

@@ -144,3 +144,16 @@ def test_each_request_is_answered_once_and_never_more_than_there_are_threads(
             answered.append(request)
         running = taken(queue, now)
     assert sorted(answered) == list(range(len(requests)))
+
+
+def test_callers_who_asked_nothing_of_late_are_forgotten_and_who_asks_often_is_not() -> None:
+    queue = FairQueue(threads=80)
+    for _ in range(30):
+        queue.put("mallory", "many", 0.0)
+    for number in range(1_000):
+        queue.put(f"user {number}", "one", number / 1_000)
+        for _, ticket in taken(queue, number / 1_000):
+            queue.end(ticket)
+    # A caller counts for 0.2 s after a request.
+    assert len(queue._lines) <= 2 * 201 + 1
+    assert queue._lines["mallory"].asks_often(1.0)

@@ -20,8 +20,8 @@ __all__ = ["DevIdentity", "load_or_create_key"]
 
 _TTL_SECONDS = 7 * 24 * 3600
 _KEY_BYTES = 32
-_REMEMBERED = 1_000
-"""Tokens whose signature need not be verified again."""
+_REMEMBERED = 250
+"""Tokens whose signature need not be verified again. A user's requests come close together."""
 
 
 def load_or_create_key(folder: Path) -> bytes:

@@ -38,8 +38,9 @@ _BURST = 20
 """A caller asks often who has sent this many requests more than one in each ``_OFTEN_SECONDS``: more than a page sends
 when it opens."""
 
-_REMEMBERED = 1_000
-"""Callers beyond whom those who have no request are forgotten."""
+_REMEMBERED = 100
+"""Callers who are remembered at least. When there are twice as many as asked something of late, the others are
+forgotten, for whom it makes no difference."""
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +103,7 @@ class FairQueue:
         self._threads = threads
         self._answered = 0
         self._lines: dict[str, _Line] = {}
+        self._most = _REMEMBERED
         # Callers whose requests wait. The one that was served longest ago is first.
         self._turns: OrderedDict[str, None] = OrderedDict()
 
@@ -117,8 +119,9 @@ class FairQueue:
         """
         line = self._lines.get(caller)
         if line is None:
-            if len(self._lines) >= _REMEMBERED:
+            if len(self._lines) >= self._most:
                 self._lines = {name: each for name, each in self._lines.items() if each.waiting or each.free_at > now}
+                self._most = max(_REMEMBERED, 2 * len(self._lines))
             is_service = caller.startswith(SERVICE)
             line = self._lines[caller] = _Line(
                 _STRANGERS_NEW_SECONDS if caller in STRANGERS else NEW_SECONDS, is_service

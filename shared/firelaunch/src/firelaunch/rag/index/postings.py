@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Lexicon", "TermFile", "Texts"]
 
-_SQLITE_K1, _SQLITE_B = 1.2, 0.75
-"""The constants of SQLite's bm25 (https://sqlite.org/fts5.html#the_bm25_function), from which counts are read."""
-
 _LEAST_IDF: Final = 1e-6
 """The rarity of a word that more than half of the texts have, as in SQLite."""
 
@@ -341,8 +338,8 @@ class Lexicon:
 
         FTS5 tells the counts only one occurrence at a time, which takes ten times as long for a common word.
         """
-        norms = _SQLITE_K1 * (1 - _SQLITE_B + _SQLITE_B * self._measured()[places])
-        most = (_SQLITE_K1 + 1) * self._idf(len(places))
+        norms = self._norms(places)
+        most = (K1 + 1) * self._idf(len(places))
         return np.rint(scores * norms / (most - scores)).astype(np.float32)
 
     def _norms(self, places: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float64]:

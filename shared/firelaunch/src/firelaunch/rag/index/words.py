@@ -58,9 +58,10 @@ _COMPOUND_GRAM = 4
 _WORD_FRAGMENTS: Final = 4
 """How many of its fragments a word counts as much as. It was measured (docs/adr/0072)."""
 
-K1: Final = 1.5
-B: Final = 0.9
-"""BM25's parameters, the same in each index that ranks words itself. They were measured (docs/adr/0072)."""
+K1: Final = 1.2
+B: Final = 0.75
+"""BM25's parameters, the same in each index that ranks words itself. They are those of SQLite's bm25
+(https://sqlite.org/fts5.html#the_bm25_function), from whose scores counts are read."""
 
 MARK: Final = "\ue002"
 """Begins the term that says in which language a text is."""
