@@ -194,7 +194,7 @@ TOPICS = ("aspirin dose fever the", "wing lift flow", "refund policy the order",
 
 def ranked_by_formula(index: EmbeddedIndex, scope: Scope, question: str) -> dict[str, float]:
     """Return the entries that BM25 finds for a question, computed from the texts alone, with their scores."""
-    k1, b = 1.5, 0.9
+    k1, b = 1.2, 0.75
     (path,) = (index._folder / scope.app_id / "v1").glob("*.sqlite3")
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT id, text, place FROM entries").fetchall()
