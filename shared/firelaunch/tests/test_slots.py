@@ -58,6 +58,15 @@ def test_a_slot_is_refused_exactly_while_the_user_or_the_process_has_all_that_it
     assert set(limited._taken) == set(+counts), "a user who holds nothing takes no memory"
 
 
+def test_who_gives_back_one_of_two_slots_may_take_one_and_no_more() -> None:
+    limited, holder = slots(9, 2), Holder()
+    first, _ = limited.take("ada", holder), limited.take("ada", holder)
+    first()
+    limited.take("ada", holder)
+    with pytest.raises(TooManyUploads):
+        limited.take("ada", holder)
+
+
 def test_a_block_holds_a_slot_until_it_ends_however_it_ends() -> None:
     limited = slots(1, 1)
 
