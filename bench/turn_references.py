@@ -74,7 +74,7 @@ def fastapi_app() -> Any:
 
 
 def floor_app() -> Any:
-    """What a turn of ours takes at least: Flask, our connection to the model, and the rows; nothing is checked."""
+    """Return the least app for a turn: Flask, our connection to the model, and the rows; it checks nothing."""
     from firelaunch.llm.deadline import Deadline
     from firelaunch.llm.wire.http import Transport
     from flask import Flask, request

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import httpx
+from firelaunch import App
 from firelaunch.testing.models import ModelServer, Reply
+from flask import Response, after_this_request
 from support import copy_template, served
 
 _ROUTE = '''
@@ -79,3 +82,21 @@ def _each_kind_of_request(client: httpx.Client, user: dict[str, str]) -> None:
     tools = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     accepts = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}
     assert client.post("/mcp", content=json.dumps(tools), headers=user | accepts).status_code < 500
+
+
+def test_a_function_that_a_request_leaves_for_its_answer_is_freed_with_it() -> None:
+    """Flask calls it as it calls views, and it may hold all that the request has read."""
+    app = App("app")
+
+    @app.get("/left")
+    def left() -> str:
+        def of_this_request(response: Response) -> Response:
+            return response
+
+        kept.append(weakref.ref(of_this_request))
+        after_this_request(of_this_request)
+        return ""
+
+    kept: list[weakref.ref[object]] = []
+    assert app.test_client().get("/left").status_code == 200
+    assert [each() for each in kept] == [None]

@@ -60,7 +60,7 @@ def test_what_is_read_by_the_pattern_is_what_parsing_gives(
     data: Any,
 ) -> None:
     def read(chunk: Chunk) -> str:
-        """What a chunk says that says nothing else."""
+        """Return the chunk's text, or "?" if the chunk says anything else."""
         text = chunk.thought if thoughts else chunk.text
         return text if chunk == (ToolChunk(thought=text) if thoughts and text else Chunk(text)) else "?"
 

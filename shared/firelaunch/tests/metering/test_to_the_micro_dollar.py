@@ -378,7 +378,7 @@ def bounded(meters: Meters) -> Metering:
 
 
 def used(metering: Metering) -> int:
-    """What the app's budget has as spent once this process has ended."""
+    """End the process's share, and return what the app's budget has spent."""
     metering.close()
     assert metering.ceiling is not None
     return metering.ceiling.pool("2026-03-01").spent("day", "2026-03-01")

@@ -241,8 +241,6 @@ class App(OpenAPI):
         self.runner: Runner | None = None
         self.tracer: Tracer | None = None
         self.background: Background | None = None
-        # Flask looks into each function before each call of it.
-        self.ensure_sync = cache(super().ensure_sync)  # type: ignore[method-assign]
 
 
 def init_app(app: App, services: Services, workflow: Workflow, handlers: Handlers | None = None) -> None:

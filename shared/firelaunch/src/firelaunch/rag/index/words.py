@@ -186,7 +186,7 @@ class QueryPart:
 
     @property
     def weights(self) -> dict[str, float]:
-        """What each term counts: a form and all fragments together as much as a word that has no fragments."""
+        """The weight of each term. A form and all fragments together weigh as much as a word that has no fragments."""
         whole = _WORD_FRAGMENTS + len(self.fragments)
         form, fragment = self.weight * _WORD_FRAGMENTS / whole, self.weight / whole
         return dict.fromkeys(self.fragments, fragment) | dict.fromkeys(self.forms, form)
